@@ -1,0 +1,3 @@
+module github.com/sseplane/sseplane
+
+go 1.26
