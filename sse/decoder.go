@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-	"unicode/utf8"
 )
 
 // The limits of a Decoder that is given none, in bytes.
@@ -22,20 +21,22 @@ const (
 // given back after it.
 type Decoder struct {
 	lines     lineReader
+	strings   stringMaker
+	maxLine   int
 	maxEvent  int
 	onComment func(string)
 	err       error
 
 	// The block being read. Its first data line stays in the buffer of lines for as long as nothing more must be read;
 	// data has it once it was moved, or joined with a second one.
-	data    []byte
-	view    []byte
-	hasView bool
-	hasData bool
-	event   []byte
-	id      []byte
-	hasID   bool
-	begun   bool // a line of the block was seen
+	data     []byte
+	view     []byte
+	hasView  bool
+	hasData  bool
+	notASCII bool // the data may be other than ASCII
+	event    string
+	id       string
+	begun    bool // a line of the block was seen
 
 	lastID   string
 	retry    time.Duration // the newest, for the connection
@@ -55,7 +56,7 @@ type DecoderOption func(*Decoder)
 func WithLimits(line, event int) DecoderOption {
 	return func(d *Decoder) {
 		if line > 0 {
-			d.lines.max = line
+			d.maxLine = line
 		}
 		if event > 0 {
 			d.maxEvent = event
@@ -71,13 +72,12 @@ func WithCommentHook(f func(comment string)) DecoderOption {
 
 // WithLastEventID sets the last event ID to start from, for a stream that continues an earlier one.
 func WithLastEventID(id string) DecoderOption {
-	return func(d *Decoder) { d.lastID = id }
+	return func(d *Decoder) { d.lastID, d.id = id, id }
 }
 
 // NewDecoder returns a Decoder that reads from r. It reads ahead, at most 64 KiB beyond the line that it needs.
 func NewDecoder(r io.Reader, options ...DecoderOption) *Decoder {
-	d := &Decoder{maxEvent: DefaultMaxEvent}
-	d.lines = lineReader{r: r, max: DefaultMaxLine}
+	d := &Decoder{maxLine: DefaultMaxLine, maxEvent: DefaultMaxEvent, lines: lineReader{r: r}}
 	for _, o := range options {
 		o(d)
 	}
@@ -86,32 +86,27 @@ func NewDecoder(r io.Reader, options ...DecoderOption) *Decoder {
 
 // Next returns the next event that a browser would dispatch: one with data, be it empty. Its ID is the last event ID at
 // that point, which may have come with an earlier event; its Retry is what was read since the previous event; its
-// Comment is empty (see WithCommentHook). The strings are copies and hold on to nothing else.
+// Comment is empty (see WithCommentHook). The strings are copies; one that is kept holds on to at most a kilobyte beside it.
 //
 // At the end of the stream Next returns io.EOF and drops an unfinished event, as the standard has it. Other errors are
 // those of the reader, unchanged, ErrLineTooLong and ErrEventTooLarge. After an error Next returns the same error.
 func (d *Decoder) Next() (Message, error) {
 	for d.err == nil {
-		if d.hasView && !d.lines.buffered() {
-			d.moveView()
-		}
-		line, err := d.lines.next()
-		if err != nil {
-			d.err = err
-			break
-		}
-		if len(line) > 0 {
-			d.begun = true
-			if err := d.field(line); err != nil {
-				d.err = err
+		line, ok := d.lines.next()
+		switch {
+		case !ok:
+			d.err = d.fill()
+		case len(line) > d.maxLine:
+			d.err = d.lineTooLong()
+		case len(line) > 0:
+			d.err = d.field(line)
+		default:
+			d.lastID = d.id
+			if d.hasData {
+				return d.message(), nil
 			}
-			continue
+			d.reset()
 		}
-		d.commitID()
-		if d.hasData {
-			return d.message(), nil
-		}
-		d.reset()
 	}
 	return Message{}, d.err
 }
@@ -125,17 +120,35 @@ func (d *Decoder) LastEventID() string { return d.lastID }
 func (d *Decoder) Retry() (time.Duration, bool) { return d.retry, d.hasRetry }
 
 // unfinished tells whether the stream ended inside a block or a line.
-func (d *Decoder) unfinished() bool { return d.begun || d.lines.partial() }
+func (d *Decoder) unfinished() bool { return d.begun || d.lines.pending() > 0 }
+
+// fill reads more, when the lines in memory are used up.
+func (d *Decoder) fill() error {
+	if d.lines.pending() > d.maxLine {
+		return d.lineTooLong()
+	}
+	d.moveView()
+	return d.lines.fill()
+}
+
+func (d *Decoder) lineTooLong() error {
+	return fmt.Errorf("%w: more than %d bytes", ErrLineTooLong, d.maxLine)
+}
 
 // field takes one line that is not blank.
 func (d *Decoder) field(line []byte) error {
-	// The fields of nearly every line, before the general rule.
-	if len(line) > 6 && string(line[:6]) == "data: " {
+	d.begun = true
+	// What most lines look like, before the general rule.
+	switch {
+	case len(line) > 6 && string(line[:6]) == "data: ":
 		return d.addData(line[6:])
-	}
-	if line[0] == ':' {
+	case len(line) > 4 && string(line[:4]) == "id: ":
+		return d.setID(line[4:])
+	case len(line) > 7 && string(line[:7]) == "event: ":
+		return d.setEvent(line[7:])
+	case line[0] == ':':
 		if d.onComment != nil {
-			d.onComment(toString(afterSpace(line[1:])))
+			d.onComment(d.strings.make(afterSpace(line[1:]), d.lines.ascii))
 		}
 		return nil
 	}
@@ -147,13 +160,9 @@ func (d *Decoder) field(line []byte) error {
 	case "data":
 		return d.addData(value)
 	case "event":
-		d.event = append(d.event[:0], value...)
-		return d.checkSize()
+		return d.setEvent(value)
 	case "id":
-		if bytes.IndexByte(value, 0) < 0 {
-			d.id, d.hasID = append(d.id[:0], value...), true
-			return d.checkSize()
-		}
+		return d.setID(value)
 	case "retry":
 		if len(value) > 0 && onlyDigits(value) {
 			d.retry, d.hasRetry = parseRetry(value), true
@@ -163,7 +172,34 @@ func (d *Decoder) field(line []byte) error {
 	return nil
 }
 
+func (d *Decoder) setID(value []byte) error {
+	if bytes.IndexByte(value, 0) >= 0 {
+		return nil
+	}
+	if string(value) != d.id {
+		d.id = d.strings.make(value, d.lines.ascii)
+	}
+	return d.checkSize()
+}
+
+// setEvent takes the type, as a string that was handed out before if it is among those.
+func (d *Decoder) setEvent(value []byte) error {
+	for _, t := range &d.types {
+		if t == string(value) {
+			d.event = t
+			return d.checkSize()
+		}
+	}
+	d.event = d.strings.make(value, d.lines.ascii)
+	if len(d.event) <= maxKeptType {
+		d.types[d.nextType] = d.event
+		d.nextType = (d.nextType + 1) % len(d.types)
+	}
+	return d.checkSize()
+}
+
 func (d *Decoder) addData(value []byte) error {
+	d.notASCII = d.notASCII || !d.lines.ascii
 	if !d.hasData {
 		d.view, d.hasView, d.hasData = value, true, true
 		return d.checkSize()
@@ -189,18 +225,12 @@ func (d *Decoder) checkSize() error {
 	return nil
 }
 
-func (d *Decoder) commitID() {
-	if d.hasID && string(d.id) != d.lastID {
-		d.lastID = toString(d.id)
-	}
-}
-
 func (d *Decoder) message() Message {
 	data := d.data
 	if d.hasView {
 		data = d.view
 	}
-	m := Message{ID: d.lastID, Event: d.eventType(), Data: toString(data), Retry: d.setRetry}
+	m := Message{ID: d.lastID, Event: d.event, Data: d.strings.make(data, !d.notASCII), Retry: d.setRetry}
 	d.setRetry = 0
 	d.reset()
 	return m
@@ -208,41 +238,14 @@ func (d *Decoder) message() Message {
 
 // reset forgets the block, and the memory that a large one needed.
 func (d *Decoder) reset() {
-	d.view, d.hasView, d.hasData, d.hasID, d.begun = nil, false, false, false, false
-	d.data, d.event, d.id = emptied(d.data), emptied(d.event), emptied(d.id)
+	d.view, d.hasView, d.hasData, d.notASCII, d.event, d.begun = nil, false, false, false, "", false
+	if d.data = d.data[:0]; cap(d.data) > maxKeptBuffer {
+		d.data = nil
+	}
 }
 
-func emptied(b []byte) []byte {
-	if cap(b) > maxKeptBuffer {
-		return nil
-	}
-	return b[:0]
-}
-
-// eventType returns the type of the block as a string, one of those handed out before if it is among them.
-func (d *Decoder) eventType() string {
-	if len(d.event) == 0 {
-		return ""
-	}
-	for _, t := range &d.types {
-		if t == string(d.event) {
-			return t
-		}
-	}
-	t := toString(d.event)
-	if len(t) <= 64 {
-		d.types[d.nextType] = t
-		d.nextType = (d.nextType + 1) % len(d.types)
-	}
-	return t
-}
-
-func toString(b []byte) string {
-	if utf8.Valid(b) {
-		return string(b)
-	}
-	return string(appendValid(make([]byte, 0, len(b)+8), b))
-}
+// maxKeptType is the longest event type that is kept to be handed out again.
+const maxKeptType = 64
 
 func afterSpace(value []byte) []byte {
 	if len(value) > 0 && value[0] == ' ' {

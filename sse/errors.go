@@ -10,9 +10,9 @@ var (
 	// ErrEmptyEvent: there is nothing to write, no field and no comment.
 	ErrEmptyEvent = errors.New("sse: empty event")
 	// ErrLineBreak: an id or an event type has a CR or LF in it, which would end its line and start another field.
-	ErrLineBreak = errors.New("sse: line break in a field of one line")
+	ErrLineBreak = errors.New("sse: line break")
 	// ErrNUL: an id has a NUL in it. A reader would ignore the whole field (HTML 9.2.6).
-	ErrNUL = errors.New("sse: NUL in id")
+	ErrNUL = errors.New("sse: NUL")
 	// ErrRetry: the reconnection time is negative.
 	ErrRetry = errors.New("sse: negative retry")
 	// ErrPrepare: the Prepare method of a foreign Event panicked, gave more than one event, or stopped inside one.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // fields is a block before it is written. hasData and hasComment tell an empty line from none.
@@ -21,44 +22,66 @@ func (f fields) block() (Block, error) {
 	if err := f.check(); err != nil {
 		return Block{}, err
 	}
+	f.id = toValid(f.id)
 	if !f.hasData && !f.hasComment && f.retry == 0 {
 		if f.id == "" {
 			return Block{}, ErrEmptyEvent
 		}
-		return Block{ID: toValid(f.id), Bytes: []byte(emptyBlock)}, nil
+		return Block{ID: f.id, Bytes: []byte(emptyBlock)}, nil
 	}
-	event, data, comment := toValid(f.event), normalize(f.data), normalize(f.comment)
-	size := len(event) + len("event: \n") + len("retry: \n") + 20 +
-		len(data) + (strings.Count(data, "\n")+1)*len("data: \n") +
-		len(comment) + (strings.Count(comment, "\n")+1)*len(": \n") + 1
+	f.data, f.comment = unifyLineEnds(f.data), unifyLineEnds(f.comment)
+	b := f.bytes()
+	// To look once at what was written is faster than at each value before, and it is nearly always right.
+	if !isASCII(b) && !utf8.Valid(b) {
+		f.event, f.data, f.comment = toValid(f.event), toValid(f.data), toValid(f.comment)
+		b = f.bytes()
+	}
+	return Block{ID: f.id, Event: f.event, Bytes: b, HasData: f.hasData}, nil
+}
+
+// bytes writes the block without its id.
+func (f fields) bytes() []byte {
+	size := len("\n")
+	if f.hasComment {
+		size += len(f.comment) + (strings.Count(f.comment, "\n")+1)*len(": \n")
+	}
+	if f.retry > 0 {
+		size += len("retry: 9223372036855\n")
+	}
+	if f.event != "" {
+		size += len("event: \n") + len(f.event)
+	}
+	if f.hasData {
+		size += len(f.data) + (strings.Count(f.data, "\n")+1)*len("data: \n")
+	}
 	b := make([]byte, 0, size)
 	if f.hasComment {
-		b = appendLines(b, ": ", comment)
+		b = appendLines(b, ": ", f.comment)
 	}
 	if f.retry > 0 {
 		b = append(b, "retry: "...)
 		b = strconv.AppendInt(b, milliseconds(f.retry), 10)
 		b = append(b, '\n')
 	}
-	if event != "" {
+	if f.event != "" {
 		b = append(b, "event: "...)
-		b = append(b, event...)
+		b = append(b, f.event...)
 		b = append(b, '\n')
 	}
 	if f.hasData {
-		b = appendLines(b, "data: ", data)
+		b = appendLines(b, "data: ", f.data)
 	}
-	return Block{ID: toValid(f.id), Event: event, Bytes: append(b, '\n'), HasData: f.hasData}, nil
+	return append(b, '\n')
 }
 
 func (f fields) check() error {
 	switch {
 	case hasLineBreak(f.id):
-		return fmt.Errorf("id: %w", ErrLineBreak)
+		return fmt.Errorf("%w in id", ErrLineBreak)
 	case strings.IndexByte(f.id, 0) >= 0:
-		return ErrNUL
+		return fmt.Errorf("%w in id", ErrNUL)
 	case hasLineBreak(f.event):
-		return fmt.Errorf("event: %w", ErrLineBreak)
+		return fmt.Errorf("%w in event", ErrLineBreak)
 	case f.retry < 0:
 		return fmt.Errorf("%w: %v", ErrRetry, f.retry)
 	}
@@ -92,9 +115,8 @@ func appendLines(b []byte, prefix, s string) []byte {
 	}
 }
 
-// normalize makes s what a reader will get: valid UTF-8, lines separated by LF.
-func normalize(s string) string {
-	s = toValid(s)
+// unifyLineEnds makes every CRLF and CR an LF.
+func unifyLineEnds(s string) string {
 	if strings.IndexByte(s, '\r') < 0 {
 		return s
 	}

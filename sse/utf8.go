@@ -1,6 +1,9 @@
 package sse
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
 
 const replacement = "\uFFFD"
 
@@ -11,6 +14,39 @@ func toValid(s string) string {
 		return s
 	}
 	return string(appendValid(make([]byte, 0, len(s)+8), s))
+}
+
+// toString returns b as toValid does.
+func toString(b []byte) string {
+	if isASCII(b) || utf8.Valid(b) {
+		return string(b)
+	}
+	return string(appendValid(make([]byte, 0, len(b)+8), b))
+}
+
+// isASCII looks at many bytes at a time, which is several times as fast as utf8.Valid.
+func isASCII(b []byte) bool {
+	const high = 0x8080808080808080
+	for len(b) >= 32 {
+		w := binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) |
+			binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])
+		if w&high != 0 {
+			return false
+		}
+		b = b[32:]
+	}
+	for len(b) >= 8 {
+		if binary.LittleEndian.Uint64(b)&high != 0 {
+			return false
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // appendValid appends s to b as toValid returns it.
