@@ -1,0 +1,157 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+// Hooks are called when clients come and go, each once in the whole cluster
+// per occasion, except that a node that dies inside a hook may cause a second
+// call on another node. They run one after the other on one goroutine of the broker,
+// which survives their panics; they may call the broker, and should return
+// soon. A nil hook is not called.
+type Hooks struct {
+	// SessionJoined: a session was registered, on this node.
+	SessionJoined func(clientId, sessionId string)
+	// SessionLeft: a session has ended, on this node or on one that died. It is the
+	// same occasion as the disconnect callback.
+	SessionLeft func(clientId, sessionId string)
+	// ClientJoined: a client has its first session anywhere.
+	ClientJoined func(clientId string)
+	// ClientLeft: a client has had no session anywhere for the resume grace.
+	ClientLeft func(clientId string)
+}
+
+// callbacks runs the application's functions, in order, on one goroutine.
+type callbacks struct {
+	logger *slog.Logger
+	hooks  Hooks
+	settle func(backplane.Debt)
+	signal chan struct{}
+
+	mu           sync.Mutex // guards the rest
+	queue        []func()
+	disconnected func(clientId, sessionId string)
+	runningSince time.Time // zero: none is running
+	closed       bool
+}
+
+func newCallbacks(cfg *config) *callbacks {
+	return &callbacks{logger: cfg.logger, hooks: cfg.hooks, signal: make(chan struct{}, 1)}
+}
+
+func (c *callbacks) setDisconnected(f func(clientId, sessionId string)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.disconnected = f
+}
+
+func (c *callbacks) enqueue(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = append(c.queue, f)
+	signalFunc(c.signal)()
+}
+
+// sessionJoined and clientJoined announce; sessionEnded and clientLeft are debts,
+// settled when the callbacks have returned.
+
+func (c *callbacks) sessionJoined(client, session string) {
+	if c.hooks.SessionJoined != nil {
+		c.enqueue(func() { c.call("SessionJoined", func() { c.hooks.SessionJoined(client, session) }) })
+	}
+}
+
+func (c *callbacks) clientJoined(client string) {
+	if c.hooks.ClientJoined != nil {
+		c.enqueue(func() { c.call("ClientJoined", func() { c.hooks.ClientJoined(client) }) })
+	}
+}
+
+func (c *callbacks) pay(d backplane.Debt) {
+	c.enqueue(func() {
+		client, session := d.Session.Client, d.Session.ID
+		switch d.Kind {
+		case backplane.SessionEnded:
+			c.mu.Lock()
+			disconnected := c.disconnected
+			c.mu.Unlock()
+			if disconnected != nil {
+				c.call("disconnect callback", func() { disconnected(client, session) })
+			}
+			if c.hooks.SessionLeft != nil {
+				c.call("SessionLeft", func() { c.hooks.SessionLeft(client, session) })
+			}
+		case backplane.ClientLeft:
+			if c.hooks.ClientLeft != nil {
+				c.call("ClientLeft", func() { c.hooks.ClientLeft(client) })
+			}
+		}
+		c.settle(d)
+	})
+}
+
+// call runs one function of the application and survives it.
+func (c *callbacks) call(name string, f func()) {
+	c.mark(time.Now())
+	defer c.mark(time.Time{})
+	defer func() {
+		if p := recover(); p != nil {
+			c.logger.Error("sseplane: "+name+" panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
+
+func (c *callbacks) mark(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.runningSince = since
+}
+
+// running returns since when a callback has been running; zero if none is.
+func (c *callbacks) running() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.runningSince
+}
+
+func (c *callbacks) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	signalFunc(c.signal)()
+}
+
+// run calls what is queued until callbacks is closed and empty, or ctx ends.
+func (c *callbacks) run(ctx context.Context) {
+	for {
+		c.mu.Lock()
+		queue, closed := c.queue, c.closed
+		c.queue = nil
+		c.mu.Unlock()
+		for _, f := range queue {
+			if ctx.Err() != nil {
+				return // what is still owed is another node's to pay
+			}
+			f()
+		}
+		if len(queue) > 0 {
+			continue
+		}
+		if closed {
+			return
+		}
+		select {
+		case <-c.signal:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

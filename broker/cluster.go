@@ -1,0 +1,188 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+// Join makes all sessions of a client, on all nodes, follow topics: those that
+// are open, from this moment on, and those that it opens until it has been
+// away for the resume grace. A client that is nowhere is a [*UnknownClientError]. It
+// blocks until the bus has accepted it or ctx ends; an error that is [ErrUnavailable]
+// leaves open whether it happened, and Join can be repeated.
+func (b *Broker) Join(ctx context.Context, clientId string, topics ...string) error {
+	return b.changeTopics(ctx, clientId, topics, opJoin, factJoined)
+}
+
+// Leave makes all sessions of a client, on all nodes, leave topics, in whichever way
+// they came to follow them. What was not written yet of their events is dropped. Its errors
+// are those of Join.
+func (b *Broker) Leave(ctx context.Context, clientId string, topics ...string) error {
+	return b.changeTopics(ctx, clientId, topics, opLeave, factLeft)
+}
+
+func (b *Broker) changeTopics(ctx context.Context, client string, topics []string, op operation, value []byte) error {
+	if err := b.validClient(client); err != nil {
+		return err
+	}
+	if len(topics) > maxTopics {
+		return invalidName("topics", errors.New("more than 1000 are named"))
+	}
+	facts := make([]backplane.Fact, len(topics))
+	for i, topic := range topics {
+		if err := backplane.ValidName(topic); err != nil {
+			return invalidName("topic", err)
+		}
+		facts[i] = backplane.Fact{Client: client, Kind: backplane.FactTopic, Name: topic, Value: value, TTL: b.cfg.factTTL()}
+	}
+	if len(topics) == 0 {
+		return nil
+	}
+	if err := b.requireKnown(ctx, client); err != nil {
+		return err
+	}
+	return b.announce(ctx, facts, control{op: op, client: client, topics: topics})
+}
+
+// announce writes facts to the register, tells the nodes, and writes them again
+// with the position of that: who connects in between finds them in the register, or
+// hears of them. (The first write has no version, so that it wins over what is
+// there, and never over what comes later.)
+func (b *Broker) announce(ctx context.Context, facts []backplane.Fact, c control) error {
+	if err := b.log.Put(ctx, facts); err != nil {
+		return unavailable("write the register", err)
+	}
+	pos, err := b.publishControl(ctx, c)
+	if err != nil {
+		return err
+	}
+	for i := range facts {
+		facts[i].Version = pos
+	}
+	if err := b.log.Put(ctx, facts); err != nil {
+		return unavailable("write the register", err)
+	}
+	return nil
+}
+
+// Disconnect ends all sessions of a client, on all nodes, also those that are just
+// being opened. Nodes that are cut off from the bus do it when they hear of it. A client that
+// reconnects later is welcome, if the application lets it in. It blocks until the bus has
+// accepted it or ctx ends: [ErrUnavailable] leaves open whether it happened.
+func (b *Broker) Disconnect(ctx context.Context, clientId, reason string) error {
+	if err := b.validClient(clientId); err != nil {
+		return err
+	}
+	if err := b.use(ctx); err != nil {
+		return err
+	}
+	pos, err := b.publishControl(ctx, control{op: opDisconnect, client: clientId, value: []byte(reason)})
+	if err != nil {
+		return err
+	}
+	// For nodes that find the entry trimmed when they come back.
+	err = b.log.Put(ctx, []backplane.Fact{{
+		Client: clientId, Kind: backplane.FactDisconnect, Value: []byte(reason), Version: pos, TTL: b.cfg.retention,
+	}})
+	if err != nil {
+		return unavailable("write the register", err)
+	}
+	return nil
+}
+
+func (b *Broker) validClient(client string) error {
+	if err := backplane.ValidName(client); err != nil {
+		return invalidName("client", err)
+	}
+	return nil
+}
+
+// SetClientMetadata sets what the cluster remembers of a client, in place of what
+// it remembered. It lives as long as the client has a connection anywhere, plus the
+// resume grace. A client that is nowhere is a [*UnknownClientError]. It waits up to
+// 5 seconds for the bus.
+func (b *Broker) SetClientMetadata(clientId string, metadata map[string]any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if err := b.validClient(clientId); err != nil {
+		return err
+	}
+	value, err := encodeMetadata(metadata)
+	if err != nil {
+		return err
+	}
+	if len(value) > b.cfg.maxEvent {
+		return fmt.Errorf("%w: metadata of %d bytes, limit %d", ErrEventTooLarge, len(value), b.cfg.maxEvent)
+	}
+	if err := b.requireKnown(ctx, clientId); err != nil {
+		return err
+	}
+	return b.setMetadata(ctx, clientId, value, nil)
+}
+
+// setMetadata sets the metadata unless the facts say that it is the same already.
+func (b *Broker) setMetadata(ctx context.Context, client string, value []byte, known []backplane.Fact) error {
+	for _, f := range known {
+		if f.Kind == backplane.FactMetadata && string(f.Value) == string(value) && !f.Version.IsZero() {
+			return nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	facts := []backplane.Fact{{Client: client, Kind: backplane.FactMetadata, Value: value, TTL: b.cfg.factTTL()}}
+	return b.announce(ctx, facts, control{op: opMetadata, client: client, value: value})
+}
+
+// GetClientMetadata returns what the cluster remembers of a client: an empty map if
+// it is connected and nothing was set. A client that is nowhere is a [*UnknownClientError].
+// It waits up to 5 seconds for the bus, and answers from this node's copy, if
+// there is one, when the bus does not.
+func (b *Broker) GetClientMetadata(clientId string) (map[string]any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if err := b.validClient(clientId); err != nil {
+		return nil, err
+	}
+	if err := b.requireKnown(ctx, clientId); err != nil {
+		return nil, err
+	}
+	facts, err := b.log.Facts(ctx, clientId)
+	if err != nil {
+		local, ok := b.node.localMetadata(clientId)
+		if !ok {
+			return nil, unavailable("read the register", err)
+		}
+		return decodeMetadata(local)
+	}
+	for _, f := range facts {
+		if f.Kind == backplane.FactMetadata {
+			return decodeMetadata(f.Value)
+		}
+	}
+	return ClientMetadata{}, nil
+}
+
+func (n *node) localMetadata(client string) (value []byte, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := n.clients[client]
+	if c == nil || len(c.sessions) == 0 {
+		return nil, false
+	}
+	return c.facts[factKey{backplane.FactMetadata, ""}].Value, true
+}
+
+func decodeMetadata(value []byte) (ClientMetadata, error) {
+	m := ClientMetadata{}
+	if len(value) == 0 {
+		return m, nil
+	}
+	if err := json.Unmarshal(value, &m); err != nil {
+		return nil, fmt.Errorf("broker: metadata: %w", err)
+	}
+	return m, nil
+}

@@ -1,0 +1,126 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+)
+
+// handlerSocket writes through the http.ResponseWriter, on the goroutine that
+// calls serve: the way that works with everything net/http can do.
+type handlerSocket struct {
+	w         http.ResponseWriter
+	control   *http.ResponseController
+	deadline  time.Duration
+	signal    chan struct{}
+	frames    []*frame  // reused
+	extended  time.Time // when the write deadline was last set
+	deadlines bool      // the writer has deadlines
+}
+
+func newHandlerSocket(w http.ResponseWriter, deadline time.Duration) *handlerSocket {
+	return &handlerSocket{
+		w: w, control: http.NewResponseController(w), deadline: deadline,
+		signal: make(chan struct{}, 1), deadlines: true,
+	}
+}
+
+// canStream reports whether w, or a writer that it wraps, can flush, without
+// writing anything.
+func canStream(w http.ResponseWriter) bool {
+	for {
+		switch t := w.(type) {
+		case interface{ FlushError() error }, http.Flusher:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return false
+		}
+	}
+}
+
+func (h *handlerSocket) wake() {
+	select {
+	case h.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (h *handlerSocket) serve(ctx context.Context, s *session) error {
+	// The server's own deadlines are for requests that end.
+	_ = h.control.SetReadDeadline(time.Time{})
+	h.extend(time.Now())
+	if err := h.flush(); err != nil {
+		return err
+	}
+	for {
+		frames, open := s.take(h.frames[:0])
+		if len(frames) > 0 {
+			err := h.write(frames)
+			clear(frames)
+			if h.frames = frames; cap(frames) > keepQueue {
+				h.frames = nil
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if !open {
+			return s.reason()
+		}
+		select {
+		case <-h.signal:
+		case <-ctx.Done():
+			return ErrClientGone
+		}
+	}
+}
+
+// maxWrite is how much is written under one write deadline: what a client must
+// take within it to show that it makes progress.
+const maxWrite = 16 << 10
+
+func (h *handlerSocket) write(frames []*frame) error {
+	for _, f := range frames {
+		for rest := f.bytes; len(rest) > 0; {
+			h.extend(time.Now())
+			n := min(len(rest), maxWrite)
+			if _, err := h.w.Write(rest[:n]); err != nil {
+				return h.failed(err)
+			}
+			rest = rest[n:]
+		}
+	}
+	return h.flush()
+}
+
+func (h *handlerSocket) flush() error {
+	if err := h.control.Flush(); err != nil {
+		return h.failed(err)
+	}
+	return nil
+}
+
+func (h *handlerSocket) failed(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w: nothing was taken for %v", ErrSlowSession, h.deadline)
+	}
+	return fmt.Errorf("%w: %w", ErrClientGone, err)
+}
+
+// extend moves the write deadline ahead, but not for every write: a call each
+// quarter of it is exact enough, and much cheaper.
+func (h *handlerSocket) extend(now time.Time) {
+	if !h.deadlines || now.Sub(h.extended) < h.deadline/4 {
+		return
+	}
+	h.extended = now
+	if err := h.control.SetWriteDeadline(now.Add(h.deadline)); err != nil {
+		h.deadlines = false
+	}
+}

@@ -1,0 +1,107 @@
+package broker
+
+import (
+	"slices"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+// The values of a FactTopic.
+var (
+	factJoined = []byte{1}
+	factLeft   = []byte{0}
+)
+
+func isJoined(f backplane.Fact) bool { return len(f.Value) == 1 && f.Value[0] == 1 }
+
+// learn takes over facts of the register, where this node does not know better.
+func (c *localClient) learn(facts []backplane.Fact, epoch string) {
+	for _, f := range facts {
+		k := factKey{f.Kind, f.Name}
+		if known, ok := c.facts[k]; !ok || newer(f.Version, known.Version, epoch) {
+			c.facts[k] = f
+		}
+	}
+}
+
+// newer reports whether version a beats b, epoch being the present one.
+func newer(a, b backplane.Position, epoch string) bool {
+	if a.Epoch == b.Epoch {
+		return a.Seq > b.Seq
+	}
+	return a.Epoch == epoch || b.IsZero()
+}
+
+// apply takes over what a control entry says.
+func (c *localClient) apply(e *entry) {
+	set := func(kind backplane.FactKind, name string, value []byte) {
+		c.learn([]backplane.Fact{{
+			Client: e.control.client, Kind: kind, Name: name, Value: value, Version: e.pos,
+		}}, e.pos.Epoch)
+	}
+	switch e.control.op {
+	case opJoin:
+		for _, topic := range e.control.topics {
+			set(backplane.FactTopic, topic, factJoined)
+		}
+	case opLeave:
+		for _, topic := range e.control.topics {
+			set(backplane.FactTopic, topic, factLeft)
+		}
+	case opMetadata:
+		set(backplane.FactMetadata, "", e.control.value)
+	}
+}
+
+// disconnectedAfter reports whether the register has a disconnect that the
+// session has to follow: one behind its position, or one that can not be compared.
+func (c *localClient) disconnectedAfter(pos backplane.Position) bool {
+	f, ok := c.facts[factKey{backplane.FactDisconnect, ""}]
+	return ok && (f.Version.Epoch == pos.Epoch && f.Version.Seq > pos.Seq)
+}
+
+func (c *localClient) remove(s *session) {
+	if i := slices.Index(c.sessions, s); i >= 0 {
+		c.sessions = slices.Delete(c.sessions, i, i+1)
+	}
+}
+
+// applyControl does what a new control entry says to the sessions of its
+// client. The node's lock is held.
+func (n *node) applyControl(e *entry) {
+	c := n.clients[e.control.client]
+	if c == nil {
+		return
+	}
+	c.apply(e)
+	for _, s := range c.sessions {
+		switch e.control.op {
+		case opDisconnect:
+			if s.joinedAt.Epoch != e.pos.Epoch || s.joinedAt.Seq < e.pos.Seq {
+				s.end(disconnected(string(e.control.value)))
+			}
+		case opJoin:
+			if n.joinTopics(s, e.control.topics, e.pos.Seq) {
+				n.changed(s)
+			}
+		case opLeave:
+			if n.leaveTopics(s, e.control.topics) {
+				n.changed(s)
+			}
+		}
+	}
+}
+
+func (n *node) joinTopics(s *session, topics []string, since uint64) (changed bool) {
+	for _, topic := range topics {
+		changed = n.subscribe(s, key{kindTopic, topic}, since) || changed
+	}
+	return changed
+}
+
+func (n *node) leaveTopics(s *session, topics []string) (changed bool) {
+	for _, topic := range topics {
+		changed = n.unsubscribe(s, key{kindTopic, topic}) || changed
+	}
+	return changed
+}

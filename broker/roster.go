@@ -1,0 +1,364 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+// roster keeps the register in step with this node's sessions. Changes are
+// queued and written in batches, one at a time; what the bus refuses is written
+// again, so the register follows the truth as soon as the bus answers.
+type roster struct {
+	log       backplane.Log
+	logger    *slog.Logger
+	callbacks *callbacks
+	lapsed    func() // others have taken this node for dead
+	late      func(*session, []backplane.Fact, bool)
+	signal    chan struct{}
+
+	mu      sync.Mutex // guards the rest
+	nodeID  string
+	leased  bool                  // the node has, or had, its first lease
+	entries map[*session]*listing // of this incarnation of the node
+	adds    []*listing
+	ends    []*listing
+	debts   []backplane.Debt // to settle
+	facts   []backplane.Fact // to put
+	closed  bool             // no more is to come
+	idle    []chan struct{}  // closed when nothing is left to write
+}
+
+// listing is a session's place in the register.
+type listing struct {
+	owner   *session
+	session backplane.Session
+	state   listingState
+	dirty   bool // its record has changed since it was last taken
+	queued  bool // in adds or ends
+	leave   bool // the session has ended
+	waiter  chan struct{}
+	facts   []backplane.Fact // of its client, once registered
+	fresh   bool             // the client was absent before
+	late    bool             // the session has not waited for this
+}
+
+type listingState uint8
+
+const (
+	listingNew  listingState = iota // the register may or may not have it
+	listingLive                     // the register has it
+	listingGone                     // it is a debt, or never was registered
+)
+
+// maxRoster bounds one batch of the register.
+const maxRoster = 500
+
+func newRoster(log backplane.Log, nodeID string, cfg *config, c *callbacks) *roster {
+	return &roster{
+		log: log, logger: cfg.logger, callbacks: c, nodeID: nodeID,
+		signal:  make(chan struct{}, 1),
+		entries: make(map[*session]*listing),
+	}
+}
+
+// add registers a session. The channel is closed when that is done.
+func (r *roster) add(s *session, name string, topics []string) *listing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := &listing{
+		owner:   s,
+		session: backplane.Session{ID: s.id, Client: s.client, Node: r.nodeID, NodeName: name, Topics: topics},
+		dirty:   true, queued: true,
+		waiter: make(chan struct{}),
+	}
+	r.entries[s] = l
+	r.adds = append(r.adds, l)
+	signalFunc(r.signal)()
+	return l
+}
+
+// update writes the record of a session anew, because its topics have changed.
+func (r *roster) update(s *session, topics []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.entries[s]
+	if l == nil || l.leave {
+		return
+	}
+	l.session.Topics = topics
+	l.dirty = true
+	if !l.queued {
+		l.queued = true
+		r.adds = append(r.adds, l)
+	}
+	signalFunc(r.signal)()
+}
+
+// end takes a session off the register: the disconnect callback follows.
+func (r *roster) end(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.entries[s]
+	if l == nil {
+		return
+	}
+	delete(r.entries, s)
+	l.leave = true
+	if !l.queued {
+		l.queued = true
+		r.ends = append(r.ends, l)
+		signalFunc(r.signal)()
+	}
+}
+
+// forget drops a session that the register has given to another node.
+func (r *roster) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.entries {
+		l.state = listingGone
+		l.leave = true
+		close2(l.waiter)
+	}
+	for _, l := range append(r.adds, r.ends...) {
+		close2(l.waiter)
+	}
+	clear(r.entries)
+	r.adds, r.ends, r.debts = nil, nil, nil
+}
+
+// close2 closes a channel that may be closed. Its callers hold the lock.
+func close2(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
+// registered returns what the register has answered for the listing. If it has
+// not yet, the answer goes to r.late.
+func (r *roster) registered(l *listing) (facts []backplane.Fact, fresh bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.late = l.state == listingNew
+	return l.facts, l.fresh
+}
+
+func (r *roster) settle(d backplane.Debt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.debts = append(r.debts, d)
+	signalFunc(r.signal)()
+}
+
+func (r *roster) put(facts []backplane.Fact) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.facts = append(r.facts, facts...)
+	signalFunc(r.signal)()
+}
+
+// close lets run return when all is written.
+func (r *roster) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	signalFunc(r.signal)()
+}
+
+// work is one batch.
+type work struct {
+	nodeID     string
+	adds, ends []*listing
+	sessions   []backplane.Session // of adds, as they were when taken
+	debts      []backplane.Debt
+	facts      []backplane.Fact
+}
+
+func (w *work) empty() bool {
+	return len(w.adds)+len(w.ends)+len(w.debts)+len(w.facts) == 0
+}
+
+// next takes the next batch. There is none before the node has a lease.
+func (r *roster) next() (w work, closed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.leased {
+		return work{}, r.closed
+	}
+	w.nodeID = r.nodeID
+	w.adds, r.adds = takeUpTo(r.adds, maxRoster)
+	w.ends, r.ends = takeUpTo(r.ends, maxRoster)
+	w.debts, r.debts = takeUpTo(r.debts, maxRoster)
+	w.facts, r.facts = takeUpTo(r.facts, maxRoster)
+	for _, l := range w.adds {
+		l.dirty = false
+		w.sessions = append(w.sessions, l.session)
+	}
+	return w, r.closed
+}
+
+func takeUpTo[T any](list []T, n int) (taken, rest []T) {
+	if len(list) <= n {
+		return list, nil
+	}
+	return list[:n:n], list[n:]
+}
+
+// run writes batches until the roster is closed and all is written, or ctx ends.
+func (r *roster) run(ctx context.Context) {
+	for attempt := 0; ; {
+		w, closed := r.next()
+		if w.empty() {
+			if r.finished() && closed {
+				return
+			}
+			select {
+			case <-r.signal:
+			case <-ctx.Done():
+				return
+			}
+			continue
+		}
+		err := bounded(ctx, func(ctx context.Context) error { return r.write(ctx, w) })
+		if err == nil {
+			attempt = 0
+			continue
+		}
+		if errors.Is(err, backplane.ErrSwept) {
+			r.lapsed()
+			continue
+		}
+		r.putBack(w)
+		if ctx.Err() != nil || errors.Is(err, backplane.ErrClosed) {
+			return
+		}
+		if attempt == 0 {
+			r.logger.Warn("sseplane: writing the register failed, trying again", "error", err)
+		}
+		sleep(ctx, backoff(attempt))
+		attempt++
+	}
+}
+
+// finished reports whether nothing is left to write, and tells those who wait for it.
+// It is called between batches.
+func (r *roster) finished() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.adds)+len(r.ends)+len(r.debts)+len(r.facts) > 0 {
+		return false
+	}
+	for _, c := range r.idle {
+		close(c)
+	}
+	r.idle = nil
+	return true
+}
+
+// flush waits until everything queued so far has been written, or ctx ends.
+func (r *roster) flush(ctx context.Context) {
+	idle := make(chan struct{})
+	r.mu.Lock()
+	r.idle = append(r.idle, idle)
+	signalFunc(r.signal)()
+	r.mu.Unlock()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}
+
+// write writes one batch, and tells those concerned.
+func (r *roster) write(ctx context.Context, w work) error {
+	if len(w.facts) > 0 {
+		if err := r.log.Put(ctx, w.facts); err != nil {
+			return err
+		}
+	}
+	if len(w.debts) > 0 {
+		if err := r.log.Settle(ctx, w.nodeID, w.debts); err != nil {
+			return err
+		}
+	}
+	if len(w.adds)+len(w.ends) == 0 {
+		return nil
+	}
+	ends := make([]string, len(w.ends))
+	for i, l := range w.ends {
+		ends[i] = l.session.ID
+	}
+	result, err := r.log.Update(ctx, w.nodeID, w.sessions, ends)
+	if err != nil {
+		return err
+	}
+	for _, l := range r.registeredBatch(w, result) {
+		r.late(l.owner, l.facts, l.fresh)
+	}
+	return nil
+}
+
+// registeredBatch takes over the result of a batch, and returns the listings that
+// nobody has waited for.
+func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []*listing) {
+	joined := make(map[string]bool, len(result.Joined))
+	for _, client := range result.Joined {
+		joined[client] = true
+	}
+	facts := make(map[string][]backplane.Fact)
+	for _, f := range result.Facts {
+		facts[f.Client] = append(facts[f.Client], f)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range w.adds {
+		client := l.session.Client
+		l.queued = false
+		if l.state == listingNew {
+			l.state = listingLive
+			l.fresh = joined[client]
+			l.facts = facts[client]
+			close2(l.waiter)
+			if l.late && !l.leave {
+				late = append(late, l)
+			}
+			r.callbacks.sessionJoined(client, l.session.ID)
+		}
+		switch {
+		case l.leave:
+			l.queued = true
+			r.ends = append(r.ends, l)
+		case l.dirty:
+			l.queued = true
+			r.adds = append(r.adds, l)
+		}
+	}
+	for _, client := range result.Joined {
+		r.callbacks.clientJoined(client)
+	}
+	for _, l := range w.ends {
+		l.state = listingGone
+	}
+	for _, d := range result.Ended {
+		r.callbacks.pay(d)
+	}
+	return late
+}
+
+// putBack returns a batch to the front of the queue.
+func (r *roster) putBack(w work) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w.nodeID != r.nodeID {
+		return
+	}
+	r.adds = append(w.adds, r.adds...)
+	r.ends = append(w.ends, r.ends...)
+	r.debts = append(w.debts, r.debts...)
+	r.facts = append(w.facts, r.facts...)
+}

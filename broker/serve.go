@@ -1,0 +1,326 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/sseplane/sseplane/backplane"
+	"github.com/sseplane/sseplane/sse"
+)
+
+// Event is sse.Event, for those who implement it.
+type Event = sse.Event
+
+// registerPatience is how long a connection waits for the register before its
+// stream starts without it.
+const registerPatience = time.Second
+
+// lastEventIDParam is the query parameter for clients that can not set the
+// Last-Event-ID header.
+const lastEventIDParam = "lastEventId"
+
+// Handler serves event streams. identify says whose connection a request is; it
+// may block, with the request's context. Its error answers the request with 401, or,
+// if it is [ErrUnavailable], with 200, retry: and a close, because an EventSource
+// gives up for good on any other status.
+//
+// A client resumes with the header Last-Event-ID, or with the query parameter
+// lastEventId.
+func (b *Broker) Handler(identify func(*http.Request) (Client, error), options ...ConnectOption) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = b.serve(w, r, func() (Client, error) { return identify(r) }, options)
+	})
+}
+
+// Serve is Handler for an application that has identified the client itself. It
+// blocks until the connection has ended, and returns why; the request has then been
+// answered in any case. Errors before the stream starts are those of [Broker.Connect],
+// later ones those of [ClientConnection.Err].
+//
+// A client that was disconnected ([Broker.Disconnect]) while Serve was being called
+// may get its stream all the same; Handler excludes that.
+func (b *Broker) Serve(w http.ResponseWriter, r *http.Request, c Client, options ...ConnectOption) error {
+	return b.serve(w, r, func() (Client, error) { return c, nil }, options)
+}
+
+func (b *Broker) serve(w http.ResponseWriter, r *http.Request, identify func() (Client, error), options []ConnectOption) error {
+	s, err := b.open(w, r, identify, options)
+	if err != nil {
+		return err
+	}
+	return b.stream(r.Context(), s)
+}
+
+// Connect opens a stream for a client and returns while it is served in the
+// background. The HTTP handler must not return before [ClientConnection.Done] is closed.
+//
+// When Connect returns an error it has answered the request itself, and the
+// caller only returns: [*StreamingUnsupportedError] (500), [ErrInvalidName] (400),
+// [ErrInvalidOption] (500), and, each with 200, retry: and a close, [ErrDraining],
+// [ErrClosed], [ErrTooManyConnections], [ErrUnavailable] (this node has never reached the
+// bus) and [ErrDisconnected] (meanwhile).
+func (b *Broker) Connect(clientId string, w http.ResponseWriter, r *http.Request, options ...ConnectOption) (*ClientConnection, error) {
+	return b.ConnectWithHeartBeatInterval(clientId, w, r, 0, options...)
+}
+
+// ConnectWithHeartBeatInterval is Connect with a heartbeat interval of the
+// connection's own. 0 or less means the broker's, and less than 10 ms means 10 ms.
+func (b *Broker) ConnectWithHeartBeatInterval(clientId string, w http.ResponseWriter, r *http.Request, interval time.Duration, options ...ConnectOption) (*ClientConnection, error) {
+	options = append(slices.Clone(options), heartbeatEvery(interval))
+	s, err := b.open(w, r, func() (Client, error) { return Client{ID: clientId}, nil }, options)
+	if err != nil {
+		return nil, err
+	}
+	b.conns.Go(func() { _ = b.stream(r.Context(), s) })
+	return &ClientConnection{session: s, broker: b}, nil
+}
+
+// open answers the request with a stream, up to its headers, or with an error.
+func (b *Broker) open(w http.ResponseWriter, r *http.Request, identify func() (Client, error), options []ConnectOption) (*session, error) {
+	s, err := b.admit(w, r, identify, options)
+	if err != nil {
+		b.counters.refused.Add(1)
+		b.refuse(w, r, err)
+		return nil, err
+	}
+	b.writeHeader(w, r, s)
+	return s, nil
+}
+
+// admit makes a session of a request.
+func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (Client, error), options []ConnectOption) (*session, error) {
+	if err := b.start(); err != nil {
+		return nil, err
+	}
+	if !canStream(w) {
+		return nil, NewStreamingUnsupportedError("broker: streaming unsupported: the http.ResponseWriter can not flush")
+	}
+	// Before identify: a disconnect from here on concerns this connection.
+	position, err := b.node.position()
+	if err != nil {
+		return nil, err
+	}
+	var c connectConfig
+	if c.client, err = b.identify(identify); err != nil {
+		return nil, err
+	}
+	for _, o := range options {
+		o.applyConnect(&c)
+	}
+	metadata, err := c.validate()
+	if err != nil {
+		return nil, err
+	}
+	s := b.newSession(w, r, c, position)
+	if err := b.node.reserve(s); err != nil {
+		return nil, err
+	}
+	if err := b.register(r.Context(), s, c, metadata, resumePoint(r, c)); err != nil {
+		b.drop(s, err)
+		return nil, err
+	}
+	return s, nil
+}
+
+// unauthorized is an error of the application's identify.
+type unauthorized struct{ error }
+
+func (e unauthorized) Unwrap() error { return e.error }
+
+func (b *Broker) identify(identify func() (Client, error)) (c Client, err error) {
+	err = guarded(func() error {
+		c, err = identify()
+		return err
+	})
+	if err != nil {
+		return c, unauthorized{err}
+	}
+	c.Topics = slices.Clone(c.Topics)
+	return c, nil
+}
+
+func (b *Broker) newSession(w http.ResponseWriter, r *http.Request, c connectConfig, at Position) *session {
+	now := time.Now()
+	s := &session{
+		id: randomID(), client: c.client.ID, node: b.node,
+		socket:   newHandlerSocket(w, b.cfg.deadline),
+		interval: b.cfg.heartbeat,
+		joinedAt: at,
+		resumed:  lastEventID(r),
+		expires:  c.client.Expires,
+		reauth:   c.reauth,
+		takenAt:  now, idAt: now,
+		done: make(chan struct{}),
+	}
+	if c.heartbeat > 0 {
+		s.interval = max(c.heartbeat, 10*time.Millisecond)
+	}
+	if s.reauth != nil {
+		s.reauth.launch = func(check func(context.Context)) { b.tasks.Go(func() { check(b.ctx) }) }
+	}
+	return s
+}
+
+func lastEventID(r *http.Request) string {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		return id
+	}
+	return r.URL.Query().Get(lastEventIDParam)
+}
+
+func resumePoint(r *http.Request, c connectConfig) cursor {
+	if id := lastEventID(r); id != "" {
+		return parseCursor(id)
+	}
+	return c.since
+}
+
+// register lists the session in the register, so that whoever hears of the open
+// stream finds the client, and makes it one of the node's.
+func (b *Broker) register(ctx context.Context, s *session, c connectConfig, metadata []byte, at cursor) error {
+	topics := c.client.Topics
+	slices.Sort(topics)
+	topics = slices.Compact(topics)
+	listing := b.roster.add(s, b.cfg.nodeName, topics)
+	patience := time.NewTimer(registerPatience)
+	defer patience.Stop()
+	select {
+	case <-listing.waiter:
+	case <-patience.C:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrClientGone, context.Cause(ctx))
+	}
+	facts, fresh := b.roster.registered(listing)
+	facts = b.known(s, facts, fresh)
+	if metadata != nil {
+		ctx, cancel := context.WithTimeout(ctx, registerPatience)
+		defer cancel()
+		if err := b.setMetadata(ctx, s.client, metadata, facts); err != nil {
+			b.cfg.logger.Warn("sseplane: could not set the metadata of a new connection", "error", err)
+		}
+	}
+	return b.node.join(s, topics, at, facts, b.retry())
+}
+
+// known returns what the cluster remembers of the client of a new session.
+func (b *Broker) known(s *session, facts []backplane.Fact, fresh bool) []backplane.Fact {
+	if fresh && len(facts) > 0 {
+		facts = forgotten(facts, s.joinedAt)
+		b.roster.put(withTTL(facts, b.cfg.factTTL()))
+	}
+	return facts
+}
+
+// learnLate takes over what the register has said of a session's client only when
+// its stream had begun.
+func (b *Broker) learnLate(s *session, facts []backplane.Fact, fresh bool) {
+	b.node.learnLate(s, b.known(s, facts, fresh))
+}
+
+// forgotten makes of facts that have outlived the client's absence ones that say
+// that there is nothing to know.
+func forgotten(facts []backplane.Fact, at Position) []backplane.Fact {
+	for i := range facts {
+		switch f := &facts[i]; f.Kind {
+		case backplane.FactTopic:
+			f.Value, f.Version = factLeft, at
+		case backplane.FactMetadata:
+			f.Value, f.Version = nil, at
+		}
+	}
+	return facts
+}
+
+func withTTL(facts []backplane.Fact, ttl time.Duration) []backplane.Fact {
+	out := slices.Clone(facts)
+	for i := range out {
+		out[i].TTL = ttl
+	}
+	return slices.DeleteFunc(out, func(f backplane.Fact) bool { return f.Kind == backplane.FactDisconnect })
+}
+
+// retry returns a reconnection time for a client.
+func (b *Broker) retry() time.Duration {
+	return b.cfg.retry + rand.N(b.cfg.retryJitter+1)
+}
+
+// stream serves an admitted session until it ends.
+func (b *Broker) stream(ctx context.Context, s *session) error {
+	err := guarded(func() error { return s.socket.serve(ctx, s) })
+	b.drop(s, err)
+	return s.reason()
+}
+
+// drop takes a session out of everything.
+func (b *Broker) drop(s *session, err error) {
+	s.abandon(err)
+	b.node.leave(s)
+	b.roster.end(s)
+	close(s.done)
+}
+
+// writeHeader answers a request with a stream.
+func (b *Broker) writeHeader(w http.ResponseWriter, r *http.Request, s *session) {
+	h := w.Header()
+	b.streamHeader(h, r)
+	h.Set("Sse-Session", s.id)
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		s.end(ErrClientGone)
+	}
+}
+
+// streamHeader sets the headers of a stream: no cache and no proxy may hold it
+// back (nginx: X-Accel-Buffering) or change it. On HTTP/2 there are no
+// connection-specific headers (RFC 9113, 8.2.2).
+func (b *Broker) streamHeader(h http.Header, r *http.Request) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	for name, value := range b.cfg.headers {
+		if r.ProtoMajor < 2 || !connectionSpecific[http.CanonicalHeaderKey(name)] {
+			h.Set(name, value)
+		}
+	}
+}
+
+var connectionSpecific = map[string]bool{
+	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true,
+	"Transfer-Encoding": true, "Upgrade": true,
+}
+
+// refuse answers a request that gets no stream.
+func (b *Broker) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var denied unauthorized
+	var streaming *StreamingUnsupportedError
+	switch {
+	case errors.As(err, &streaming), errors.Is(err, ErrInvalidOption):
+		http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrDraining), errors.Is(err, ErrClosed),
+		errors.Is(err, ErrTooManyConnections), errors.Is(err, ErrDisconnected), errors.Is(err, ErrIncompatible):
+		b.comeBack(w, r)
+	case errors.As(err, &denied):
+		http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+	case errors.Is(err, ErrInvalidName):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case errors.Is(err, ErrClientGone):
+	default:
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	}
+}
+
+// comeBack answers with a stream that ends at once: a browser's EventSource
+// then tries again, as it would not after another status.
+func (b *Broker) comeBack(w http.ResponseWriter, r *http.Request) {
+	b.streamHeader(w.Header(), r)
+	if r.ProtoMajor < 2 {
+		w.Header().Set("Connection", "close") // so that the balancer chooses anew
+	}
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(newFarewellFrame(b.retry()).bytes)
+}

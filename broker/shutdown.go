@@ -1,0 +1,235 @@
+package broker
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// defaultDrain is how long a drain may take when Shutdown's context does not say.
+	defaultDrain = 5 * time.Second
+	// closeTimeout bounds Close.
+	closeTimeout = 5 * time.Second
+	// drainStep is the longest pause between the ends of two sessions in a drain.
+	drainStep = 20 * time.Millisecond
+	// hookPatience is how long Close waits for a hook that may be its own caller.
+	hookPatience = time.Second
+)
+
+// stopping is the end of a broker.
+type stopping struct {
+	publisher, roster, callbacks sync.WaitGroup
+
+	mu      sync.Mutex // guards the rest
+	started bool
+	stopped bool
+	hurry   context.CancelFunc
+	done    chan struct{} // closed when all is over
+}
+
+// begin notes that there is something to stop, unless it is too late to start.
+func (s *stopping) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started = !s.stopped
+	return s.started
+}
+
+// closed reports whether the broker takes no more calls.
+func (s *stopping) closed() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Shutdown drains the node and then closes it: new connections are told to come
+// back, and land on another node; those that exist are told the same, with a
+// jittered retry time, and are closed one after the other over most of the time that ctx
+// leaves (5 seconds if it has no deadline); what was published is published, and
+// the disconnect callbacks run. It blocks until all that is done, or ctx ends: then
+// the rest is cut short and it returns ctx's error.
+//
+// It composes with http.Server: server.RegisterOnShutdown(func() { b.Shutdown(ctx) }).
+func (b *Broker) Shutdown(ctx context.Context) error {
+	drain := defaultDrain
+	if deadline, ok := ctx.Deadline(); ok {
+		drain = time.Until(deadline) * 3 / 4
+	}
+	b.teardownOnce(max(drain, 0))
+	return b.awaitEnd(ctx, false)
+}
+
+// Close ends all connections at once, runs the disconnect callbacks, and releases
+// everything. It waits for all of it for at most 5 seconds. It may be called
+// twice, at any time, and from a hook, where it returns after a second, before its end.
+func (b *Broker) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	b.teardownOnce(0)
+	return b.awaitEnd(ctx, true)
+}
+
+func (b *Broker) awaitEnd(ctx context.Context, mayBeHook bool) error {
+	var hook <-chan time.Time
+	if mayBeHook {
+		t := time.NewTicker(hookPatience)
+		defer t.Stop()
+		hook = t.C
+	}
+	since := b.callbacks.running()
+	for {
+		select {
+		case <-b.stop.done:
+			return nil
+		case <-hook:
+			if !since.IsZero() && b.callbacks.running() == since {
+				return nil // it goes on when the hook has returned
+			}
+			since = b.callbacks.running()
+		case <-ctx.Done():
+			b.stop.hurry()
+			return ctx.Err()
+		}
+	}
+}
+
+// teardownOnce begins the end, if it has not begun; a drain of 0 hurries one
+// that has.
+func (b *Broker) teardownOnce(drain time.Duration) {
+	b.stop.mu.Lock()
+	defer b.stop.mu.Unlock()
+	if b.stop.stopped {
+		if drain == 0 {
+			b.node.endAll(func(s *session) { s.end(ErrDraining, newFarewellFrame(b.retry())) })
+		}
+		return
+	}
+	b.stop.stopped = true
+	ctx, cancel := context.WithCancel(context.Background())
+	b.stop.hurry = cancel
+	if !b.stop.started {
+		cancel()
+		b.node.refuse(ErrClosed)
+		b.cancel()
+		close(b.stop.done)
+		return
+	}
+	go func() { // awaited through done
+		defer cancel()
+		b.teardown(ctx, drain)
+		close(b.stop.done)
+	}()
+}
+
+// teardown ends everything in the order in which one thing needs the other. When
+// ctx ends it waits for nothing any more.
+func (b *Broker) teardown(ctx context.Context, drain time.Duration) {
+	empty := b.node.refuse(ErrDraining)
+	b.drain(ctx, drain)
+	wait(ctx, empty)
+	b.node.refuse(ErrClosed)
+	select {
+	case <-b.node.reached:
+		b.farewell(ctx)
+	default: // there is no roster, no publisher
+	}
+	b.cancel()
+	b.tasks.Wait()
+	b.stop.publisher.Wait()
+	b.stop.roster.Wait()
+	waitGroup(ctx, &b.stop.callbacks)
+	waitGroup(ctx, &b.conns)
+	if b.log != nil {
+		closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if err := b.log.Close(closing); err != nil {
+			b.cfg.logger.Warn("sseplane: closing the log failed", "error", err)
+		}
+	}
+}
+
+// farewell publishes what is still to be published, lets the callbacks run, and
+// leaves the register.
+func (b *Broker) farewell(ctx context.Context) {
+	b.publisher.close()
+	waitGroup(ctx, &b.stop.publisher)
+	b.roster.flush(ctx) // sessions become debts
+	b.callbacks.close()
+	waitGroup(ctx, &b.stop.callbacks)
+	b.roster.close() // debts are settled
+	waitGroup(ctx, &b.stop.roster)
+	if err := b.log.Release(ctx, b.roster.id()); err != nil {
+		b.cfg.logger.Warn("sseplane: releasing the lease failed; it will lapse", "error", err)
+	}
+}
+
+// drain ends the sessions, in random order, spread over the time given.
+func (b *Broker) drain(ctx context.Context, over time.Duration) {
+	var sessions []*session
+	b.node.endAll(func(s *session) { sessions = append(sessions, s) })
+	rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
+	step := min(over/time.Duration(len(sessions)+1), drainStep)
+	begun := time.Now()
+	for i, s := range sessions {
+		if late := begun.Add(time.Duration(i) * step); step > 0 && time.Until(late) > time.Millisecond {
+			sleep(ctx, time.Until(late))
+		}
+		b.node.finish(s, ErrDraining, newFarewellFrame(b.retry()))
+	}
+}
+
+// finish ends a session after telling it where it stands, so that its cursor is as
+// fresh as can be.
+func (n *node) finish(s *session, reason error, last *frame) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if empty, _, _, idSeq := s.idle(); empty && s.state == stateLive && idSeq != n.pos.Seq {
+		s.end(reason, newPositionFrame(n.pos), last)
+		return
+	}
+	s.end(reason, last)
+}
+
+// endAll calls end for each session.
+func (n *node) endAll(end func(*session)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.sessions {
+		end(s)
+	}
+}
+
+// refuse lets no session join any more. The channel is closed when none is left.
+func (n *node) refuse(why error) (empty <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = why
+	if n.empty == nil {
+		n.empty = make(chan struct{})
+	}
+	if n.reserved == 0 {
+		close2(n.empty)
+	}
+	return n.empty
+}
+
+// wait waits for c, but not longer than ctx.
+func wait(ctx context.Context, c <-chan struct{}) {
+	select {
+	case <-c:
+	case <-ctx.Done():
+	}
+}
+
+// waitGroup waits for g, but not longer than ctx; then g's last goroutine ends the
+// one that is started here.
+func waitGroup(ctx context.Context, g *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() { g.Wait(); close(done) }()
+	wait(ctx, done)
+}

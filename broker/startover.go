@@ -1,0 +1,130 @@
+package broker
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+// resetSpread is the time over which sessions are reset when all of them are, so
+// that their clients do not fetch everything anew at the same moment.
+const resetSpread = 2 * time.Second
+
+// at returns where the node stands, even when it takes no sessions.
+func (n *node) at() backplane.Position {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.pos
+}
+
+func (n *node) clientNames() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Keys(n.clients))
+}
+
+// startOver moves the node to a position that does not continue where it was:
+// the sessions that were before it are due a reset.
+func (n *node) startOver(at backplane.Position, reason ResetReason, facts []backplane.Fact) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.window = newWindow(at)
+	n.pos = at
+	n.relearn(facts, at.Epoch)
+	now := time.Now()
+	for _, s := range n.sessions {
+		if s.state == stateForeign && s.cursor.Epoch == at.Epoch ||
+			s.state == stateAhead && s.cursor.Epoch == at.Epoch && s.cursor.Seq >= at.Seq {
+			n.settle(s) // it knew before this node
+			continue
+		}
+		delete(n.waiting, s)
+		delete(n.scanning, s)
+		s.fallSilent()
+		s.state, s.reset = stateReset, reason
+		s.cursor = at
+		s.resetAt = now.Add(rand.N(resetSpread))
+	}
+	n.pokeClock()
+}
+
+// relearn takes over what the node may have missed about its clients.
+func (n *node) relearn(facts []backplane.Fact, epoch string) {
+	for _, f := range facts {
+		if c := n.clients[f.Client]; c != nil {
+			c.learn([]backplane.Fact{f}, epoch)
+		}
+	}
+	for _, c := range n.clients {
+		kick, ok := c.facts[factKey{backplane.FactDisconnect, ""}]
+		for _, s := range c.sessions {
+			// Versions of different epochs can not be compared: then a false kick
+			// is better than a lost one.
+			if ok && (kick.Version.Epoch != s.joinedAt.Epoch || kick.Version.Seq > s.joinedAt.Seq) {
+				s.end(disconnected(string(kick.Value)))
+			}
+		}
+		for k, f := range c.facts {
+			if k.kind != backplane.FactTopic {
+				continue
+			}
+			for _, s := range c.sessions {
+				if isJoined(f) {
+					n.subscribe(s, key{kindTopic, k.name}, 0)
+				} else {
+					n.unsubscribe(s, key{kindTopic, k.name})
+				}
+			}
+		}
+		for _, s := range c.sessions {
+			for i := range s.subs {
+				s.subs[i].since = 0 // numbers of another history
+			}
+		}
+	}
+}
+
+// resetDue writes the reset of a session whose turn has come.
+func (n *node) resetDue(s *session) {
+	n.resetAtPosition(s, s.cursor, s.reset)
+}
+
+// waitingSessions returns the sessions that wait for the bus to judge their cursor.
+func (n *node) waitingSessions() []*session {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var asking []*session
+	for s := range n.waiting {
+		if s.state == stateForeign || !s.asked {
+			asking = append(asking, s)
+		}
+	}
+	return asking
+}
+
+// answer judges cursors by what the bus has said after they came. It reports
+// whether the bus is in another epoch than this node, which then moves first.
+func (n *node) answer(asking []*session, b backplane.Bounds) (moved bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if b.Epoch != n.pos.Epoch {
+		return true // startOver settles those who wait
+	}
+	for _, s := range asking {
+		if _, waits := n.waiting[s]; !waits {
+			continue
+		}
+		switch {
+		case s.cursor.Epoch != b.Epoch:
+			n.resetNow(s, ResetHistory)
+		case s.cursor.Seq > b.Last.Seq:
+			n.resetNow(s, ResetHistory)
+		default:
+			s.asked = true
+		}
+	}
+	return false
+}
