@@ -14,7 +14,7 @@ var (
 	ErrTrimmed = errors.New("backplane: the log has been trimmed past this position")
 	// ErrEpoch: the history that the position belongs to is gone, wholly or in
 	// part: the namespace has another epoch, or the log ends before the position,
-	// or has another entry there.
+	// or has another entry there. The zero Position belongs to no history.
 	ErrEpoch = errors.New("backplane: this history is gone")
 	// ErrOldBatch: the producer has published a batch with a higher number.
 	ErrOldBatch = errors.New("backplane: batch number is older than the producer's last")
@@ -173,6 +173,7 @@ type Message struct {
 	// application's key.
 	Key string
 	// Data is opaque to the bus. It is not retained after Publish has returned.
+	// It may be empty or nil, and then comes back as empty, never as nil.
 	Data []byte
 }
 

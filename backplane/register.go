@@ -40,7 +40,9 @@ type Register interface {
 	// Config.ResumeGrace.
 	//
 	// Adding a session that is live already replaces its record (its topics).
-	// A session that has ended can not be added again: this is ignored.
+	// A session that has ended can not be added again, settled or not: this is
+	// ignored, for Config.RetentionAge at least. Adding comes before ending: a
+	// session that is in both lists has joined and ended.
 	//
 	// A repeated call has the same effect and result as the first.
 	Update(ctx context.Context, node string, add []Session, end []string) (UpdateResult, error)
@@ -49,7 +51,9 @@ type Register interface {
 	// that have no lease (from then on they are swept), and clients that have been
 	// without a session for Config.ResumeGrace. It returns at most max of
 	// them, besides what node owes already, which it does not return. Of several
-	// nodes that call it at once each debt goes to one.
+	// nodes that call it at once each debt goes to one. A live session that is
+	// collected ends by that, and the grace of its client begins. A node
+	// that has been swept itself gets ErrSwept.
 	Collect(ctx context.Context, node string, max int) ([]Debt, error)
 
 	// Settle strikes debts off the list of node, because their callbacks have
@@ -65,7 +69,7 @@ type Register interface {
 	Sessions(ctx context.Context, clients ...string) iter.Seq2[Session, error]
 
 	// Presence returns the presence of each client named, in that order, in few
-	// round trips.
+	// round trips. Like Sessions it is not stale.
 	Presence(ctx context.Context, clients ...string) ([]Presence, error)
 
 	// Put writes facts. A fact with a version replaces the one that is there
@@ -76,7 +80,8 @@ type Register interface {
 	// was last put, even when that put was older and changed nothing else.
 	Put(ctx context.Context, facts []Fact) error
 
-	// Facts returns what is known of the clients named, in any order.
+	// Facts returns what is known of the clients named, in any order. It has
+	// every fact whose Put had returned before the call.
 	Facts(ctx context.Context, clients ...string) ([]Fact, error)
 }
 
@@ -94,7 +99,9 @@ type Session struct {
 // UpdateResult is the result of [Register.Update].
 type UpdateResult struct {
 	// Joined lists the clients that were [Absent] before one of the added
-	// sessions: it was the first.
+	// sessions: it was the first, and is so whenever it is added again. A client
+	// that comes back before anybody has collected its ClientLeft has not left,
+	// even when its grace is over: it is not listed, and that debt never arises.
 	Joined []string
 	// Ended are the sessions named in end that the node now owes: those that
 	// were live, or that an earlier call ended and that are not settled.
