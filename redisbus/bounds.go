@@ -1,0 +1,126 @@
+package redisbus
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+// Bounds implements [backplane.Log].
+func (l *log) Bounds(ctx context.Context) (backplane.Bounds, error) {
+	return l.bounds(ctx, "bounds", "")
+}
+
+// NewEpoch implements [backplane.Log].
+func (l *log) NewEpoch(ctx context.Context, old string) (backplane.Bounds, error) {
+	return l.bounds(ctx, "new epoch", old)
+}
+
+func (l *log) bounds(ctx context.Context, what, leave string) (backplane.Bounds, error) {
+	ctx, done, err := l.enter(ctx)
+	if err != nil {
+		return backplane.Bounds{}, err
+	}
+	defer done()
+	reply, err := l.call(ctx, what, boundsScript, []string{l.keys.meta, l.keys.log, l.keys.marks},
+		newEpoch(), leave, l.ttl.Milliseconds())
+	if err != nil {
+		return backplane.Bounds{}, err
+	}
+	r := replies{list: reply}
+	epoch := r.text()
+	b := backplane.Bounds{
+		Epoch: epoch,
+		Began: backplane.Position{Epoch: epoch, Seq: r.number()},
+		First: backplane.Position{Epoch: epoch, Seq: r.number()},
+		Last:  backplane.Position{Epoch: epoch, Seq: r.number()},
+	}
+	if r.err != nil {
+		return backplane.Bounds{}, fmt.Errorf("redisbus: %s: %w", what, r.err)
+	}
+	return b, nil
+}
+
+// state is what a server says of the log.
+type state struct {
+	epoch       string // empty: there is no record
+	began, last uint64
+	until       time.Time // when the keys expire, unless they are renewed
+	now         time.Time
+}
+
+func parseState(reply []any) (state, error) {
+	r := replies{list: reply}
+	if len(reply) == 5 && reply[0] == nil {
+		r.list = reply[4:]
+		s := state{now: r.time()}
+		return s, r.err
+	}
+	s := state{epoch: r.text(), began: r.number(), last: r.number(), until: r.time(), now: r.time()}
+	return s, r.err
+}
+
+// position returns the end of the log.
+func (s state) position() backplane.Position {
+	return backplane.Position{Epoch: s.epoch, Seq: s.last}
+}
+
+// lacks reports whether the history that p belongs to is gone, as far as the
+// state tells.
+func (s state) lacks(p backplane.Position) bool {
+	return s.epoch == "" || p.Epoch != s.epoch || p.Seq < s.began || p.Seq > s.last
+}
+
+// lacksAcked reports whether something is gone that was acknowledged to a
+// publisher of this node.
+func (s state) lacksAcked(acked *backplane.Position) bool {
+	return acked != nil && acked.Epoch == s.epoch && acked.Seq > s.last
+}
+
+// observe takes the server's time from a state that was asked for at a time.
+func (l *log) observe(s state, asked time.Time) {
+	l.clock.Store(int64(s.now.Sub(asked.Add(time.Since(asked) / 2))))
+}
+
+// serverNow is the time of the server, as well as it is known.
+func (l *log) serverNow() time.Time { return time.Now().Add(time.Duration(l.clock.Load())) }
+
+// replies reads the elements of a reply one by one.
+type replies struct {
+	list []any
+	err  error
+}
+
+func (r *replies) text() string {
+	if len(r.list) > 0 {
+		switch v := r.list[0].(type) {
+		case string:
+			r.list = r.list[1:]
+			return v
+		case int64:
+			r.list = r.list[1:]
+			return strconv.FormatInt(v, 10)
+		}
+	}
+	if r.err == nil {
+		r.err = fmt.Errorf("unexpected reply %.80v", r.list)
+	}
+	return ""
+}
+
+func (r *replies) number() uint64 {
+	text := r.text()
+	if r.err != nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		r.err = err
+	}
+	return n
+}
+
+func (r *replies) time() time.Time { return time.UnixMicro(int64(r.number())) }

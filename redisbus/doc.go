@@ -1,0 +1,2 @@
+// Package redisbus is the backplane on Redis.
+package redisbus

@@ -1,0 +1,186 @@
+package redisbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+// spare is how long keys outlive what they are kept for, at least: the nodes of
+// a living cluster have that long to renew them.
+const spare = 30 * time.Second
+
+// log is one namespace. It implements [backplane.Log].
+type log struct {
+	bus  *Bus
+	cfg  backplane.Config
+	keys keys
+	ttl  time.Duration // of the keys, from each renewal on
+
+	commands redis.UniversalClient
+	release  func()
+
+	// closing ends with ErrClosed as its cause when Close is called.
+	closing context.Context
+	close   context.CancelCauseFunc
+	// mu guards closed, and work against being waited for while it grows.
+	mu     sync.Mutex
+	closed bool
+	work   sync.WaitGroup // calls, and the goroutines that they start
+
+	acked    atomic.Pointer[backplane.Position] // the highest position that a publish got
+	clock    atomic.Int64                       // how far the server's clock is ahead of ours, ns
+	warned   atomic.Int64                       // when foreign entries were last reported, Unix s
+	collects collects
+}
+
+var _ backplane.Log = (*log)(nil)
+
+func newLog(b *Bus, cfg backplane.Config) *log {
+	l := &log{bus: b, cfg: cfg, keys: newKeys(b.opts.prefix, cfg.Namespace)}
+	// A renewal is due when an eighth of it has passed; what is then left must do.
+	l.ttl = (max(cfg.RetentionAge, cfg.IdempotencyWindow, cfg.ResumeGrace) + spare) * 5 / 4
+	l.commands, l.release = commandClient(b.client)
+	l.closing, l.close = context.WithCancelCause(context.Background())
+	l.collects.calls = make(map[string]uint64)
+	return l
+}
+
+// enter begins a call. The context that it returns ends with the log; leave must be called.
+func (l *log) enter(ctx context.Context) (_ context.Context, leave func(), _ error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, nil, backplane.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	l.work.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(l.closing, func() { cancel(backplane.ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		l.work.Done()
+	}, nil
+}
+
+// Close implements [backplane.Log].
+func (l *log) Close(ctx context.Context) error {
+	l.mu.Lock()
+	again := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if again {
+		return nil
+	}
+	l.close(backplane.ErrClosed)
+	l.release()
+	done := make(chan struct{})
+	go func() { // ends with the last call, which ends by its own timeout
+		l.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ended returns why the context of a call has ended, as the caller should see it.
+func ended(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), backplane.ErrClosed) {
+		return backplane.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// do calls fn until it succeeds, fails for good, the context ends or it has been
+// tried for long enough. fn may run on after do has returned, so it must not
+// touch anything of the caller's. The error says what was being done.
+func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, fn func(context.Context) (T, error)) (T, error) {
+	var zero T
+	start := time.Now()
+	pause := 5 * time.Millisecond
+	for {
+		reply, err := attempt(ctx, l, timeout, fn)
+		if err == nil {
+			return reply, nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if !temporary(err) || time.Since(start) > callBudget {
+			return zero, fmt.Errorf("redisbus: %s: %w", what, explain(l, err))
+		}
+		wait := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return zero, failed(ctx, what, err)
+		}
+		pause = min(2*pause, 200*time.Millisecond)
+	}
+	return zero, failed(ctx, what, nil)
+}
+
+func failed(ctx context.Context, what string, last error) error {
+	err := ended(ctx)
+	switch {
+	case errors.Is(err, backplane.ErrClosed):
+		return err
+	case last == nil:
+		return fmt.Errorf("redisbus: %s: %w", what, err)
+	}
+	return fmt.Errorf("redisbus: %s: %w; last %v", what, err, last)
+}
+
+// attempt calls fn in a goroutine that Close waits for, because go-redis notices
+// deadlines and no other end of a context.
+func attempt[T any](ctx context.Context, l *log, timeout time.Duration, fn func(context.Context) (T, error)) (T, error) {
+	type result struct {
+		reply T
+		err   error
+	}
+	done := make(chan result, 1)
+	l.work.Go(func() { // the caller is itself counted, so this never starts from nothing
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		reply, err := fn(ctx)
+		done <- result{reply, err}
+	})
+	select {
+	case r := <-done:
+		return r.reply, r.err
+	case <-ctx.Done():
+		var zero T
+		return zero, ctx.Err()
+	}
+}
+
+// call runs a script through the client for commands, with retries.
+func (l *log) call(ctx context.Context, what string, s *script, keys []string, args ...any) ([]any, error) {
+	return do(ctx, l, what, callTimeout, func(ctx context.Context) ([]any, error) {
+		return s.run(ctx, l.commands, keys, args...)
+	})
+}
+
+// explain adds what a user may need to know to an error of the server.
+func explain(l *log, err error) error {
+	if _, single := l.commands.(*redis.Client); single && isPrefix(err, "MOVED ", "CROSSSLOT") {
+		return fmt.Errorf("%w (this server is part of a Cluster: give the bus a *redis.ClusterClient)", err)
+	}
+	return err
+}

@@ -1,0 +1,39 @@
+-- Put in front of the scripts that may have to begin a history.
+
+-- jump is how far ids go ahead when the server is not the one that wrote last: more
+-- than the clocks of servers are apart, so that no entry is numbered below one that
+-- somebody has seen.
+local jump = 60 * 1000000
+
+-- limit is what no id may reach: above it Lua would round.
+local limit = 9007199254740992 - jump
+
+-- server names the history of this server. It changes when a replica is promoted
+-- and when the server starts again, with or without its data.
+local function server()
+  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or ''
+end
+
+-- top returns the highest id that the log has ever had.
+local function top(log)
+  if redis.call('EXISTS', log) == 0 then return 0 end
+  local info = redis.call('XINFO', 'STREAM', log)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return tonumber(string.match(info[i + 1], '^%d+')) end
+  end
+end
+
+-- begin writes the record of a namespace that has none: a new epoch at the end of
+-- what there may be in the log.
+local function begin(meta, log, marks, epoch, now, ttl)
+  local last = top(log)
+  if last >= limit then -- not by us, and nothing could ever follow it
+    redis.call('UNLINK', log)
+    last = 0
+  end
+  last = number(math.max(now, last) + jump)
+  redis.call('UNLINK', marks)
+  redis.call('HSET', meta, 'epoch', epoch, 'began', last, 'last', last, 'first', last, 'server', server(),
+    'total', 0, 'trimmed', 0, 'marked', 0, 'markedat', 0, 'at', 0, 'until', number(now + ttl * 1000))
+  redis.call('PEXPIRE', meta, ttl)
+end

@@ -1,0 +1,146 @@
+-- Appends one batch.
+--
+-- KEYS  1 meta  2 log  3 marks  4 producers  5 producers.old  6 keys  7 keys.old
+-- ARGV  1 producer  2 number of the batch  3 name of an epoch, should one begin
+--       4 retention, us  5 retention, bytes  6 overhead of an entry, bytes
+--       7 idempotency window, us  8 time to live, ms
+--       9... key, data of each message
+--
+-- Returns {1, positions} or {0}: there was a batch with a higher number. Positions
+-- are words: epoch.seq, and +n if n entries from there on are meant.
+
+local meta, log, marks, producers, keys = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6]
+local producer, batch = ARGV[1], ARGV[2]
+local age, bytes, overhead = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local window, ttl = tonumber(ARGV[7]), tonumber(ARGV[8])
+
+local record = redis.call('HGET', producers, producer) or redis.call('HGET', KEYS[5], producer)
+if record then
+  local n, positions = string.match(record, '^(%d+) (.*)$')
+  if n == batch then
+    redis.call('HSET', producers, producer, record) -- a write, for the WAIT that may follow
+    expire(ttl, producers)
+    return {1, positions}
+  end
+  if #n > #batch or #n == #batch and n > batch then return {0} end
+end
+
+local now = clock()
+local function read()
+  return redis.call('HMGET', meta, 'epoch', 'last', 'first', 'server', 'total', 'trimmed', 'marked', 'markedat', 'at', 'until')
+end
+local m = read()
+if not m[1] then
+  begin(meta, log, marks, ARGV[3], now, ttl)
+  m = read()
+end
+local epoch, last, first = m[1], tonumber(m[2]), m[3]
+local total, trimmed, marked, markedat = tonumber(m[5]), tonumber(m[6]), tonumber(m[7]), tonumber(m[8])
+local at, live = tonumber(m[9]), tonumber(m[10])
+if total == 0 then live = 0 end -- the log is about to be created
+
+local here = server()
+local seq = math.max(now, last + 1)
+if here ~= m[4] then seq = math.max(now, last) + jump end
+
+-- Which keys were accepted before, and where.
+local seen, asked = {}, {}
+for i = 9, #ARGV, 2 do
+  if ARGV[i] ~= '' then asked[#asked + 1] = ARGV[i] end
+end
+for i = 1, #asked, 1000 do
+  local to = math.min(i + 999, #asked)
+  for old = 0, 1 do
+    local found = redis.call('HMGET', KEYS[6 + old], unpack(asked, i, to))
+    for j = i, to do
+      seen[asked[j]] = seen[asked[j]] or found[j - i + 1]
+    end
+  end
+end
+
+-- A mark says: up to seq, total bytes, accepted until at. The log is trimmed from mark to
+-- mark, so that nobody has to read an entry to know what it weighs.
+local function mark(seq, total, at)
+  local text = number(seq) .. ' ' .. number(total) .. ' ' .. number(at)
+  if redis.call('RPUSH', marks, text) == 1 then redis.call('PEXPIRE', marks, ttl) end
+  marked, markedat = total, at
+end
+if total > marked and now - markedat >= age / 128 then mark(last, total, at) end
+
+local function append(data)
+  return redis.pcall('XADD', log, number(seq) .. '-0',
+    'e', epoch, 'p', number(last), 't', number(seq - now), 'd', data)
+end
+
+-- Positions, those of neighbours in one word.
+local words, run, length = {}, nil, 0
+local function flush()
+  if length > 1 then run = run .. '+' .. length end
+  if length > 0 then words[#words + 1] = run end
+  length = 0
+end
+
+local accepted = {}
+for i = 9, #ARGV, 2 do
+  local key, data = ARGV[i], ARGV[i + 1]
+  if key ~= '' and seen[key] then
+    flush()
+    words[#words + 1] = seen[key]
+  else
+    local reply = append(data)
+    if type(reply) == 'table' and reply.err then
+      -- Somebody else's entry may be in the way; else it is an error like others.
+      local highest = top(log)
+      if highest < seq then return reply end
+      if highest >= limit then
+        redis.call('UNLINK', log)
+        epoch, first, live = ARGV[3], number(last), 0
+        redis.call('HSET', meta, 'epoch', epoch, 'began', first)
+      else
+        seq = highest + 1
+      end
+      reply = append(data)
+      if type(reply) == 'table' and reply.err then return reply end
+    end
+    if length == 0 then run = epoch .. '.' .. number(seq) end
+    length = length + 1
+    if key ~= '' then
+      seen[key] = epoch .. '.' .. number(seq)
+      accepted[#accepted + 1] = key
+      accepted[#accepted + 1] = seen[key]
+    end
+    last, seq = seq, seq + 1
+    total = total + #data + overhead
+    if total - marked >= bytes / 128 then mark(last, total, now) end
+  end
+end
+flush()
+
+local through
+while true do
+  local oldest = redis.call('LINDEX', marks, 0)
+  if not oldest then break end
+  local s, b, t = string.match(oldest, '(%d+) (%d+) (%d+)')
+  if tonumber(s) >= last or total - trimmed <= bytes and tonumber(t) > now - age then break end
+  redis.call('LPOP', marks)
+  through, trimmed, first = tonumber(s), tonumber(b), s
+end
+if through then redis.call('XTRIM', log, 'MINID', number(through + 1)) end
+
+if now + ttl * 875 > live then
+  for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ttl) end
+  live = now + ttl * 1000
+end
+
+if #accepted > 0 then
+  rotate(keys, KEYS[7], now, window, ttl)
+  for i = 1, #accepted, 1000 do
+    redis.call('HSET', keys, unpack(accepted, i, math.min(i + 999, #accepted)))
+  end
+end
+rotate(producers, KEYS[5], now, age, ttl)
+local positions = table.concat(words, ' ')
+redis.call('HSET', producers, producer, batch .. ' ' .. positions)
+redis.call('HSET', meta, 'last', number(last), 'first', first, 'server', here, 'total', number(total),
+  'trimmed', number(trimmed), 'marked', number(marked), 'markedat', number(markedat), 'at', number(now), 'until', number(live))
+return {1, positions}

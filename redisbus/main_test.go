@@ -1,0 +1,13 @@
+package redisbus_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/sseplane/sseplane/redisbus/internal/redistest"
+)
+
+func TestMain(m *testing.M) {
+	redistest.Quiet()
+	os.Exit(m.Run())
+}

@@ -1,0 +1,184 @@
+package redisbus
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+const (
+	// EntryOverhead is what an entry counts for in RetentionBytes besides its data.
+	EntryOverhead = 64
+	// MaxEntry is the size of the largest entry that the bus takes, in bytes.
+	MaxEntry = 64 << 20
+	// maxBatch keeps one command below what Redis accepts from one client.
+	maxBatch = 512 << 20
+)
+
+// ErrReplicas is what a publish returns when too few replicas confirmed it in
+// time; see [WithReplicas].
+var ErrReplicas = errors.New("redisbus: too few replicas confirmed")
+
+// Publish implements [backplane.Log].
+func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Position, error) {
+	size, err := validBatch(b)
+	if err != nil {
+		return nil, err
+	}
+	ctx, leave, err := l.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+
+	args := l.publishArgs(b, size)
+	timeout := callTimeout + time.Duration(size>>20)*100*time.Millisecond + l.bus.opts.replicaWait
+	reply, err := do(ctx, l, "publish", timeout, func(ctx context.Context) ([]any, error) {
+		if l.bus.opts.replicas > 0 {
+			return l.publishAndWait(ctx, args)
+		}
+		return publishScript.run(ctx, l.commands, l.keys.ofPublish(), args...)
+	})
+	if err != nil {
+		if strings.Contains(err.Error(), "invalid bulk length") || strings.Contains(err.Error(), "too large to be stored") {
+			return nil, fmt.Errorf("%w: %w", backplane.ErrTooLarge, err)
+		}
+		return nil, err
+	}
+	if ok, _ := reply[0].(int64); ok == 0 {
+		return nil, fmt.Errorf("redisbus: publish: batch %d of %q: %w", b.Number, b.Producer, backplane.ErrOldBatch)
+	}
+	text, _ := reply[1].(string)
+	positions, err := parsePositions(text, len(b.Messages))
+	if err != nil {
+		return nil, fmt.Errorf("redisbus: publish: %w", err)
+	}
+	for i := range positions {
+		l.ack(positions[i])
+	}
+	return positions, nil
+}
+
+func validBatch(b backplane.Batch) (size int, _ error) {
+	if err := backplane.ValidName(b.Producer); err != nil {
+		return 0, fmt.Errorf("redisbus: producer: %w", err)
+	}
+	if b.Number == 0 || len(b.Messages) == 0 {
+		return 0, fmt.Errorf("redisbus: publish: batch %d of %d messages", b.Number, len(b.Messages))
+	}
+	for i := range b.Messages {
+		n := len(b.Messages[i].Data)
+		if n > MaxEntry {
+			return 0, fmt.Errorf("redisbus: publish: entry of %d bytes: %w", n, backplane.ErrTooLarge)
+		}
+		size += n
+	}
+	if size > maxBatch {
+		return 0, fmt.Errorf("redisbus: publish: batch of %d bytes: %w", size, backplane.ErrTooLarge)
+	}
+	return size, nil
+}
+
+// publishArgs copies the data: an attempt that was given up may still be writing it
+// when Publish has returned.
+func (l *log) publishArgs(b backplane.Batch, size int) []any {
+	data := make([]byte, 0, size)
+	args := make([]any, 0, 8+2*len(b.Messages))
+	args = append(args,
+		b.Producer, strconv.FormatUint(b.Number, 10), newEpoch(),
+		micros(l.cfg.RetentionAge), l.cfg.RetentionBytes, EntryOverhead,
+		micros(l.cfg.IdempotencyWindow), l.ttl.Milliseconds())
+	for i := range b.Messages {
+		from := len(data)
+		data = append(data, b.Messages[i].Data...)
+		args = append(args, b.Messages[i].Key, data[from:len(data):len(data)])
+	}
+	return args
+}
+
+// publishAndWait publishes and waits for the replicas on one connection: WAIT
+// is about what its own connection has written.
+func (l *log) publishAndWait(ctx context.Context, args []any) ([]any, error) {
+	server, err := l.server(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &l.bus.opts
+	var confirmed *redis.Cmd
+	reply, err := publishScript.pipelined(ctx, server.WithTimeout(callTimeout+o.replicaWait), l.keys.ofPublish(), args, func(p redis.Pipeliner) {
+		confirmed = p.Do(ctx, "wait", o.replicas, o.replicaWait.Milliseconds())
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n, err := confirmed.Int(); err != nil {
+		return nil, err
+	} else if n < o.replicas && reply[0] == int64(1) {
+		return nil, fmt.Errorf("%w: %d of %d within %v", ErrReplicas, n, o.replicas, o.replicaWait)
+	}
+	return reply, nil
+}
+
+// ack remembers the highest position that this node was given: it must never be
+// missing from the log that this node follows.
+func (l *log) ack(p backplane.Position) {
+	for {
+		was := l.acked.Load()
+		if was != nil && was.Epoch == p.Epoch && was.Seq >= p.Seq {
+			return
+		}
+		if was != nil && was.Epoch != p.Epoch && was.Seq > p.Seq {
+			return // numbers go on from epoch to epoch: p is of an older one
+		}
+		if l.acked.CompareAndSwap(was, &p) {
+			return
+		}
+	}
+}
+
+// parsePositions reads what publish.lua returns for n messages.
+func parsePositions(text string, n int) ([]backplane.Position, error) {
+	positions := make([]backplane.Position, 0, n)
+	for word := range strings.SplitSeq(text, " ") {
+		epoch, rest, ok := strings.Cut(word, ".")
+		first, count, many := strings.Cut(rest, "+")
+		seq, err := strconv.ParseUint(first, 10, 64)
+		length := 1
+		if many && err == nil {
+			length, err = strconv.Atoi(count)
+		}
+		if !ok || err != nil || length < 1 || len(positions)+length > n {
+			return nil, fmt.Errorf("the reply %.80q is not %d positions", text, n)
+		}
+		for i := range length {
+			positions = append(positions, backplane.Position{Epoch: epoch, Seq: seq + uint64(i)})
+		}
+	}
+	if len(positions) != n {
+		return nil, fmt.Errorf("the reply %.80q is not %d positions", text, n)
+	}
+	return positions, nil
+}
+
+const epochLen = 10
+
+// newEpoch returns a name for an epoch that nobody has had: 51 random bits.
+func newEpoch() string {
+	const alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
+	var b [epochLen]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	for i := range b {
+		b[i] = alphabet[int(b[i])%len(alphabet)]
+	}
+	return string(b[:])
+}
+
+func micros(d time.Duration) int64 { return max(1, d.Microseconds()) }

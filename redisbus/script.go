@@ -1,0 +1,122 @@
+package redisbus
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// script is a Lua script that the server keeps under its SHA-1.
+type script struct {
+	source, sha string
+}
+
+func newScript(parts ...string) *script {
+	source := strings.Join(parts, "\n")
+	sum := sha1.Sum([]byte(source))
+	return &script{source, hex.EncodeToString(sum[:])}
+}
+
+//go:embed lua/common.lua
+var commonLua string
+
+//go:embed lua/history.lua
+var historyLua string
+
+//go:embed lua/register.lua
+var registerLua string
+
+//go:embed lua/publish.lua
+var publishLua string
+
+//go:embed lua/bounds.lua
+var boundsLua string
+
+//go:embed lua/state.lua
+var stateLua string
+
+//go:embed lua/renew.lua
+var renewLua string
+
+//go:embed lua/release.lua
+var releaseLua string
+
+//go:embed lua/update.lua
+var updateLua string
+
+//go:embed lua/collect.lua
+var collectLua string
+
+//go:embed lua/settle.lua
+var settleLua string
+
+//go:embed lua/sessions.lua
+var sessionsLua string
+
+//go:embed lua/presence.lua
+var presenceLua string
+
+//go:embed lua/put.lua
+var putLua string
+
+// The scripts, each with the parts that it needs in front of it. They are never changed.
+var (
+	publishScript  = newScript(commonLua, historyLua, publishLua)
+	boundsScript   = newScript(commonLua, historyLua, boundsLua)
+	stateScript    = newScript(commonLua, stateLua)
+	renewScript    = newScript(commonLua, renewLua)
+	releaseScript  = newScript(commonLua, releaseLua)
+	updateScript   = newScript(commonLua, registerLua, updateLua)
+	collectScript  = newScript(commonLua, registerLua, collectLua)
+	settleScript   = newScript(commonLua, settleLua)
+	sessionsScript = newScript(commonLua, sessionsLua)
+	presenceScript = newScript(commonLua, presenceLua)
+	putScript      = newScript(commonLua, putLua)
+)
+
+// run runs the script on a client, and sends its source if the server does not
+// have it (any more).
+func (s *script) run(ctx context.Context, c redis.Scripter, keys []string, args ...any) ([]any, error) {
+	reply, err := c.EvalSha(ctx, s.sha, keys, args...).Result()
+	if isNoScript(err) {
+		reply, err = c.Eval(ctx, s.source, keys, args...).Result()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if list, ok := reply.([]any); ok {
+		return list, nil
+	}
+	return []any{reply}, nil
+}
+
+// pipelined runs the script at the head of a pipeline, with what then adds to it behind.
+func (s *script) pipelined(ctx context.Context, c redis.Cmdable, keys []string, args []any, then func(redis.Pipeliner)) ([]any, error) {
+	eval := func(how func(p redis.Pipeliner) *redis.Cmd) (*redis.Cmd, error) {
+		p := c.Pipeline()
+		cmd := how(p)
+		then(p)
+		_, err := p.Exec(ctx)
+		if scriptErr := cmd.Err(); scriptErr != nil {
+			err = scriptErr
+		}
+		return cmd, err
+	}
+	cmd, err := eval(func(p redis.Pipeliner) *redis.Cmd { return p.EvalSha(ctx, s.sha, keys, args...) })
+	if isNoScript(err) {
+		cmd, err = eval(func(p redis.Pipeliner) *redis.Cmd { return p.Eval(ctx, s.source, keys, args...) })
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	return cmd.Slice()
+}
+
+func isNoScript(err error) bool {
+	return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT")
+}

@@ -1,0 +1,113 @@
+package redisbus
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+const (
+	// checkEvery is how often a follower is compared with the server that is written to.
+	checkEvery = 900 * time.Millisecond
+	// checkGrace is how long a reader that waits may take to get what is there.
+	checkGrace = 500 * time.Millisecond
+	// stateTimeout bounds a question about the state: a follower asks two servers, one
+	// after the other, and has to be told within 2 seconds that none answers.
+	stateTimeout = 700 * time.Millisecond
+)
+
+// state asks the server of a client for the state of the log, once.
+func (l *log) state(ctx context.Context, c redis.UniversalClient) (state, error) {
+	asked := time.Now()
+	s, err := attempt(ctx, l, stateTimeout, func(ctx context.Context) (state, error) {
+		reply, err := stateScript.run(ctx, c, []string{l.keys.meta})
+		if err != nil {
+			return state{}, err
+		}
+		return parseState(reply)
+	})
+	if err == nil {
+		l.observe(s, asked)
+	}
+	return s, err
+}
+
+// check compares, until ctx ends, the reader with the server that is written to, which it
+// asks by the client that writes. It finds what the chain of entries cannot show: a
+// history that was lost while nothing is published, and a server that answers
+// every read, rightly, with nothing, because it is no longer the one that
+// is written to. And it keeps the keys of a quiet namespace alive. When ctx ends it
+// interrupts the reader.
+func (f *follower) check(ctx context.Context) {
+	defer f.kick(nil)
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		// What is known before the question must be in the answer.
+		at, acked := f.position(), f.log.acked.Load()
+		s, err := f.log.state(ctx, f.log.commands)
+		if err != nil {
+			continue // the reader notices by itself if it is cut off too
+		}
+		switch {
+		case s.lacks(at) || s.lacksAcked(acked):
+			f.kick(f.second(ctx, at, acked))
+		case s.last > at.Seq:
+			if f.deaf(ctx, s.last) {
+				f.kick(errStale)
+			}
+		}
+		if s.epoch != "" && s.until.Sub(s.now) < f.log.ttl*7/8 {
+			_ = f.log.renewKeys(ctx) // the next check tries again
+		}
+	}
+}
+
+// second asks the reader's own server whether history is gone: if both say so it is;
+// if they disagree the reader is, or the commands are, on the wrong server.
+func (f *follower) second(ctx context.Context, at backplane.Position, acked *backplane.Position) error {
+	f.mu.Lock()
+	client := f.client
+	f.mu.Unlock()
+	if client == nil {
+		return nil
+	}
+	s, err := f.log.state(ctx, client)
+	if err != nil {
+		return err
+	}
+	if s.lacks(at) || s.lacksAcked(acked) {
+		return backplane.ErrEpoch
+	}
+	return errStale
+}
+
+// deaf reports whether the reader waits and does not get what is there.
+func (f *follower) deaf(ctx context.Context, last uint64) bool {
+	waits := func() (time.Time, bool) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.idle, f.client != nil && !f.idle.IsZero() && f.at.Seq < last
+	}
+	since, ok := waits()
+	if !ok {
+		return false
+	}
+	timer := time.NewTimer(checkGrace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
+	}
+	still, ok := waits()
+	return ok && still.Equal(since)
+}
