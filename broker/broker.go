@@ -33,7 +33,6 @@ type Broker struct {
 	ctx    context.Context // ends when everything must
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // follower, clock, ...: end with ctx
-	conns  sync.WaitGroup // goroutines of connections
 	stop   stopping
 }
 
@@ -178,10 +177,11 @@ func (b *Broker) factsOf(ctx context.Context, clients []string) ([]backplane.Fac
 
 // lapsed starts a new life of this node, after others have taken it for dead and
 // its sessions from it. The sessions are told to come back; they resume.
-func (b *Broker) lapsed() {
-	b.cfg.logger.Warn("sseplane: this node was taken for dead; its sessions reconnect")
-	b.roster.newLife(randomID())
-	b.node.endAll(func(s *session) { s.end(ErrNodeLapsed, newFarewellFrame(b.retry())) })
+func (b *Broker) lapsed(nodeID string) {
+	if b.roster.newLife(nodeID, randomID()) {
+		b.cfg.logger.Warn("sseplane: this node was taken for dead; its sessions reconnect")
+		b.node.newLife(func(s *session) { s.end(ErrNodeLapsed, newFarewellFrame(b.retry())) })
+	}
 }
 
 // broken sends the sessions elsewhere, because this node can not go on.
@@ -198,7 +198,7 @@ func (b *Broker) Ready() error {
 	if err := b.start(); err != nil {
 		return err
 	}
-	_, err := b.node.position()
+	_, _, err := b.node.position()
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,7 +37,7 @@ type callbacks struct {
 	signal chan struct{}
 
 	mu           sync.Mutex // guards the rest
-	queue        []func()
+	queue        []callback
 	disconnected func(clientId, sessionId string)
 	runningSince time.Time // zero: none is running
 	closed       bool
@@ -52,11 +53,38 @@ func (c *callbacks) setDisconnected(f func(clientId, sessionId string)) {
 	c.disconnected = f
 }
 
-func (c *callbacks) enqueue(f func()) {
+// callback is something to run.
+type callback struct {
+	run  func()
+	debt bool
+}
+
+func (c *callbacks) enqueue(f callback) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.queue = append(c.queue, f)
 	signalFunc(c.signal)()
+}
+
+// forgetDebts drops debts that have become other nodes'.
+func (c *callbacks) forgetDebts() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = slices.DeleteFunc(c.queue, func(f callback) bool { return f.debt })
+}
+
+// next takes the first of the queue.
+func (c *callbacks) next() (f callback, ok, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		c.queue = nil
+		return callback{}, false, c.closed
+	}
+	f = c.queue[0]
+	c.queue[0] = callback{}
+	c.queue = c.queue[1:]
+	return f, true, c.closed
 }
 
 // sessionJoined and clientJoined announce; sessionEnded and clientLeft are debts,
@@ -64,18 +92,22 @@ func (c *callbacks) enqueue(f func()) {
 
 func (c *callbacks) sessionJoined(client, session string) {
 	if c.hooks.SessionJoined != nil {
-		c.enqueue(func() { c.call("SessionJoined", func() { c.hooks.SessionJoined(client, session) }) })
+		c.announce("SessionJoined", func() { c.hooks.SessionJoined(client, session) })
 	}
 }
 
 func (c *callbacks) clientJoined(client string) {
 	if c.hooks.ClientJoined != nil {
-		c.enqueue(func() { c.call("ClientJoined", func() { c.hooks.ClientJoined(client) }) })
+		c.announce("ClientJoined", func() { c.hooks.ClientJoined(client) })
 	}
 }
 
+func (c *callbacks) announce(name string, f func()) {
+	c.enqueue(callback{run: func() { c.call(name, f) }})
+}
+
 func (c *callbacks) pay(d backplane.Debt) {
-	c.enqueue(func() {
+	c.enqueue(callback{debt: true, run: func() {
 		client, session := d.Session.Client, d.Session.ID
 		switch d.Kind {
 		case backplane.SessionEnded:
@@ -94,7 +126,7 @@ func (c *callbacks) pay(d backplane.Debt) {
 			}
 		}
 		c.settle(d)
-	})
+	}})
 }
 
 // call runs one function of the application and survives it.
@@ -129,29 +161,21 @@ func (c *callbacks) close() {
 	signalFunc(c.signal)()
 }
 
-// run calls what is queued until callbacks is closed and empty, or ctx ends.
+// run calls what is queued until callbacks is closed and empty, or ctx ends: what is
+// still owed then is another node's to pay.
 func (c *callbacks) run(ctx context.Context) {
-	for {
-		c.mu.Lock()
-		queue, closed := c.queue, c.closed
-		c.queue = nil
-		c.mu.Unlock()
-		for _, f := range queue {
-			if ctx.Err() != nil {
-				return // what is still owed is another node's to pay
+	for ctx.Err() == nil {
+		f, ok, closed := c.next()
+		switch {
+		case ok:
+			f.run()
+		case closed:
+			return
+		default:
+			select {
+			case <-c.signal:
+			case <-ctx.Done():
 			}
-			f()
-		}
-		if len(queue) > 0 {
-			continue
-		}
-		if closed {
-			return
-		}
-		select {
-		case <-c.signal:
-		case <-ctx.Done():
-			return
 		}
 	}
 }

@@ -53,10 +53,7 @@ func (h *handlerSocket) wake() {
 func (h *handlerSocket) serve(ctx context.Context, s *session) error {
 	// The server's own deadlines are for requests that end.
 	_ = h.control.SetReadDeadline(time.Time{})
-	h.extend(time.Now())
-	if err := h.flush(); err != nil {
-		return err
-	}
+	flushed := false // the headers, with the first frames or alone
 	for {
 		frames, open := s.take(h.frames[:0])
 		if len(frames) > 0 {
@@ -68,7 +65,15 @@ func (h *handlerSocket) serve(ctx context.Context, s *session) error {
 			if err != nil {
 				return err
 			}
+			flushed = true
 			continue
+		}
+		if !flushed {
+			flushed = true
+			h.extend(time.Now())
+			if err := h.flush(); err != nil {
+				return err
+			}
 		}
 		if !open {
 			return s.reason()

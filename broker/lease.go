@@ -58,11 +58,12 @@ func (k *keeper) renew(ctx context.Context) error {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, k.ttl))
 	defer cancel()
-	err := k.log.Renew(ctx, k.roster.id(), k.ttl)
+	nodeID := k.roster.id()
+	err := k.log.Renew(ctx, nodeID, k.ttl)
 	switch {
 	case errors.Is(err, backplane.ErrSwept):
 		k.inTouch = time.Time{}
-		k.roster.lapsed()
+		k.roster.lapsed(nodeID)
 		return nil
 	case err != nil:
 		k.inTouch = time.Time{}
@@ -139,12 +140,4 @@ func (r *roster) haveLease() {
 		r.leased = true
 		signalFunc(r.signal)()
 	}
-}
-
-// newLife gives the node a new id, under which nothing is registered yet.
-func (r *roster) newLife(nodeID string) {
-	r.forget()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.nodeID, r.leased = nodeID, false
 }

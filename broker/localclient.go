@@ -14,14 +14,17 @@ var (
 
 func isJoined(f backplane.Fact) bool { return len(f.Value) == 1 && f.Value[0] == 1 }
 
-// learn takes over facts of the register, where this node does not know better.
-func (c *localClient) learn(facts []backplane.Fact, epoch string) {
+// learn takes over facts of the register, where this node does not know better, and
+// reports whether there were any.
+func (c *localClient) learn(facts []backplane.Fact, epoch string) (changed bool) {
 	for _, f := range facts {
 		k := factKey{f.Kind, f.Name}
 		if known, ok := c.facts[k]; !ok || newer(f.Version, known.Version, epoch) {
 			c.facts[k] = f
+			changed = true
 		}
 	}
+	return changed
 }
 
 // newer reports whether version a beats b, epoch being the present one.

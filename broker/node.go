@@ -30,6 +30,7 @@ type node struct {
 	clients      map[string]*localClient
 	sessions     []*session
 	reserved     int
+	life         int // counts how often others have taken the node for dead
 	stamp        uint64
 	skew         time.Duration // bus time minus ours
 	waiting      map[*session]struct{}
@@ -56,6 +57,7 @@ type limits struct {
 type localClient struct {
 	sessions []*session
 	reserved int
+	life     int // counts how often others have taken the node for dead
 	facts    map[factKey]backplane.Fact
 }
 
@@ -152,7 +154,7 @@ func (n *node) append(in backplane.Entry, isNew bool) error {
 		}
 	}
 	n.pos = e.pos
-	n.window.add(e)
+	n.window.add(e.kept())
 	if isNew {
 		n.counters.entries.Add(1)
 		switch {

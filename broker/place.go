@@ -23,16 +23,16 @@ func parseCursor(text string) cursor {
 
 // position returns where the node stands, for a connection that is about to be
 // set up, and why that is impossible.
-func (n *node) position() (backplane.Position, error) {
+func (n *node) position() (pos backplane.Position, life int, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case n.closed != nil:
-		return backplane.Position{}, n.closed
+		return pos, 0, n.closed
 	case n.window == nil:
-		return backplane.Position{}, unavailable("connect", errNotReached)
+		return pos, 0, unavailable("connect", errNotReached)
 	}
-	return n.pos, nil
+	return n.pos, n.life, nil
 }
 
 // reserve counts a connection towards the limits, until leave.
@@ -67,6 +67,8 @@ func (n *node) join(s *session, topics []string, c cursor, facts []backplane.Fac
 	switch {
 	case n.closed != nil:
 		return n.closed
+	case s.life != n.life:
+		return ErrNodeLapsed
 	case s.joinedAt.Epoch != n.pos.Epoch || !n.window.covers(s.joinedAt):
 		// A disconnect may have been missed: better a false one than a lost one.
 		return unavailable("connect", errStaleJoin)

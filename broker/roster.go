@@ -16,7 +16,7 @@ type roster struct {
 	log       backplane.Log
 	logger    *slog.Logger
 	callbacks *callbacks
-	lapsed    func() // others have taken this node for dead
+	lapsed    func(nodeID string) // others have taken this node for dead
 	late      func(*session, []backplane.Fact, bool)
 	signal    chan struct{}
 
@@ -115,20 +115,24 @@ func (r *roster) end(s *session) {
 	}
 }
 
-// forget drops a session that the register has given to another node.
-func (r *roster) forget() {
+// newLife gives the node another id, under which nothing is registered yet, if its
+// id is still the old one. What was registered or owed under that is other nodes' now.
+func (r *roster) newLife(oldID, newID string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.nodeID != oldID {
+		return false
+	}
 	for _, l := range r.entries {
 		l.state = listingGone
 		l.leave = true
 		close2(l.waiter)
 	}
-	for _, l := range append(r.adds, r.ends...) {
-		close2(l.waiter)
-	}
 	clear(r.entries)
 	r.adds, r.ends, r.debts = nil, nil, nil
+	r.nodeID, r.leased = newID, false
+	r.callbacks.forgetDebts()
+	return true
 }
 
 // close2 closes a channel that may be closed. Its callers hold the lock.
@@ -142,11 +146,14 @@ func close2(c chan struct{}) {
 
 // registered returns what the register has answered for the listing. If it has
 // not yet, the answer goes to r.late.
-func (r *roster) registered(l *listing) (facts []backplane.Fact, fresh bool) {
+func (r *roster) registered(l *listing) (facts []backplane.Fact, fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if l.state == listingGone {
+		return nil, false, ErrNodeLapsed
+	}
 	l.late = l.state == listingNew
-	return l.facts, l.fresh
+	return l.facts, l.fresh, nil
 }
 
 func (r *roster) settle(d backplane.Debt) {
@@ -231,7 +238,7 @@ func (r *roster) run(ctx context.Context) {
 			continue
 		}
 		if errors.Is(err, backplane.ErrSwept) {
-			r.lapsed()
+			r.lapsed(w.nodeID)
 			continue
 		}
 		r.putBack(w)

@@ -152,7 +152,7 @@ func (n *node) handOut(page backplane.Page) {
 		if errors.Is(err, ErrIncompatible) {
 			break
 		}
-		w.add(e)
+		w.add(e.kept())
 	}
 	w.advance(page.Upto)
 

@@ -76,7 +76,7 @@ func (b *Broker) ConnectWithHeartBeatInterval(clientId string, w http.ResponseWr
 	if err != nil {
 		return nil, err
 	}
-	b.conns.Go(func() { _ = b.stream(r.Context(), s) })
+	go func() { _ = b.stream(r.Context(), s) }() // awaited through s.done, and by Close
 	return &ClientConnection{session: s, broker: b}, nil
 }
 
@@ -101,7 +101,7 @@ func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (
 		return nil, NewStreamingUnsupportedError("broker: streaming unsupported: the http.ResponseWriter can not flush")
 	}
 	// Before identify: a disconnect from here on concerns this connection.
-	position, err := b.node.position()
+	position, life, err := b.node.position()
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,11 @@ func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (
 	if err != nil {
 		return nil, err
 	}
+	if r.Method == http.MethodHead {
+		return nil, errHead
+	}
 	s := b.newSession(w, r, c, position)
+	s.life = life
 	if err := b.node.reserve(s); err != nil {
 		return nil, err
 	}
@@ -126,6 +130,9 @@ func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (
 	}
 	return s, nil
 }
+
+// errHead: the headers are all that was asked for (RFC 9110, 9.3.2).
+var errHead = errors.New("broker: HEAD has no stream")
 
 // unauthorized is an error of the application's identify.
 type unauthorized struct{ error }
@@ -195,7 +202,10 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrClientGone, context.Cause(ctx))
 	}
-	facts, fresh := b.roster.registered(listing)
+	facts, fresh, err := b.roster.registered(listing)
+	if err != nil {
+		return err
+	}
 	facts = b.known(s, facts, fresh)
 	if metadata != nil {
 		ctx, cancel := context.WithTimeout(ctx, registerPatience)
@@ -259,8 +269,8 @@ func (b *Broker) stream(ctx context.Context, s *session) error {
 // drop takes a session out of everything.
 func (b *Broker) drop(s *session, err error) {
 	s.abandon(err)
+	b.roster.end(s) // before leave: when the last has left, the register knows of all
 	b.node.leave(s)
-	b.roster.end(s)
 	close(s.done)
 }
 
@@ -270,9 +280,6 @@ func (b *Broker) writeHeader(w http.ResponseWriter, r *http.Request, s *session)
 	b.streamHeader(h, r)
 	h.Set("Sse-Session", s.id)
 	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
-		s.end(ErrClientGone)
-	}
 }
 
 // streamHeader sets the headers of a stream: no cache and no proxy may hold it
@@ -302,13 +309,17 @@ func (b *Broker) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &streaming), errors.Is(err, ErrInvalidOption):
 		http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrDraining), errors.Is(err, ErrClosed),
-		errors.Is(err, ErrTooManyConnections), errors.Is(err, ErrDisconnected), errors.Is(err, ErrIncompatible):
+		errors.Is(err, ErrTooManyConnections), errors.Is(err, ErrDisconnected), errors.Is(err, ErrIncompatible),
+		errors.Is(err, ErrNodeLapsed):
 		b.comeBack(w, r)
 	case errors.As(err, &denied):
 		http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 	case errors.Is(err, ErrInvalidName):
 		http.Error(w, err.Error(), http.StatusBadRequest)
 	case errors.Is(err, ErrClientGone):
+	case errors.Is(err, errHead):
+		b.streamHeader(w.Header(), r)
+		w.WriteHeader(http.StatusOK)
 	default:
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	}

@@ -44,9 +44,10 @@ type session struct {
 	id, client string
 	node       *node
 	socket     socket
-	interval   time.Duration // between heartbeats
-	joinedAt   backplane.Position
-	resumed    string // the Last-Event-ID that it came with
+	interval   time.Duration      // between heartbeats
+	joinedAt   backplane.Position // where the node was before the client was identified
+	life       int                // of the node, likewise
+	resumed    string             // the Last-Event-ID that it came with
 	expires    time.Time
 	reauth     *reauthorization
 

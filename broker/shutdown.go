@@ -143,7 +143,6 @@ func (b *Broker) teardown(ctx context.Context, drain time.Duration) {
 	b.stop.publisher.Wait()
 	b.stop.roster.Wait()
 	waitGroup(ctx, &b.stop.callbacks)
-	waitGroup(ctx, &b.conns)
 	if b.log != nil {
 		closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
@@ -193,6 +192,14 @@ func (n *node) finish(s *session, reason error, last *frame) {
 		return
 	}
 	s.end(reason, last)
+}
+
+// newLife ends all sessions, and those that are just being set up with them.
+func (n *node) newLife(end func(*session)) {
+	n.mu.Lock()
+	n.life++
+	n.mu.Unlock()
+	n.endAll(end)
 }
 
 // endAll calls end for each session.

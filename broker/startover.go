@@ -54,35 +54,30 @@ func (n *node) startOver(at backplane.Position, reason ResetReason, facts []back
 // relearn takes over what the node may have missed about its clients.
 func (n *node) relearn(facts []backplane.Fact, epoch string) {
 	for _, f := range facts {
-		if c := n.clients[f.Client]; c != nil {
-			c.learn([]backplane.Fact{f}, epoch)
+		c := n.clients[f.Client]
+		if c == nil {
+			continue
+		}
+		changed := c.learn([]backplane.Fact{f}, epoch)
+		f = c.facts[factKey{f.Kind, f.Name}]
+		for _, s := range c.sessions {
+			// Versions of different epochs can not be compared.
+			sameEpoch := f.Version.Epoch == s.joinedAt.Epoch
+			behind := sameEpoch && f.Version.Seq > s.joinedAt.Seq
+			switch {
+			case f.Kind == backplane.FactDisconnect && (behind || !sameEpoch):
+				s.end(disconnected(string(f.Value))) // better a false kick than a lost one
+			case f.Kind != backplane.FactTopic:
+			case isJoined(f):
+				n.subscribe(s, key{kindTopic, f.Name}, 0)
+			case behind || !sameEpoch && changed:
+				n.unsubscribe(s, key{kindTopic, f.Name})
+			}
 		}
 	}
-	for _, c := range n.clients {
-		kick, ok := c.facts[factKey{backplane.FactDisconnect, ""}]
-		for _, s := range c.sessions {
-			// Versions of different epochs can not be compared: then a false kick
-			// is better than a lost one.
-			if ok && (kick.Version.Epoch != s.joinedAt.Epoch || kick.Version.Seq > s.joinedAt.Seq) {
-				s.end(disconnected(string(kick.Value)))
-			}
-		}
-		for k, f := range c.facts {
-			if k.kind != backplane.FactTopic {
-				continue
-			}
-			for _, s := range c.sessions {
-				if isJoined(f) {
-					n.subscribe(s, key{kindTopic, k.name}, 0)
-				} else {
-					n.unsubscribe(s, key{kindTopic, k.name})
-				}
-			}
-		}
-		for _, s := range c.sessions {
-			for i := range s.subs {
-				s.subs[i].since = 0 // numbers of another history
-			}
+	for _, s := range n.sessions {
+		for i := range s.subs {
+			s.subs[i].since = 0 // the sessions go on from a place behind all of these
 		}
 	}
 }

@@ -26,8 +26,15 @@ func newWindow(at backplane.Position) *window {
 	}
 }
 
-// add appends an entry. Ephemeral events are kept as marks: their place counts,
-// they do not.
+// kept returns the entry as a window keeps it: of an ephemeral event only the place.
+func (e *entry) kept() *entry {
+	if e.event != nil && e.event.ephemeral {
+		return &entry{pos: e.pos, time: e.time, size: entryOverhead}
+	}
+	return e
+}
+
+// add appends an entry.
 func (w *window) add(e *entry) {
 	w.upto = e.pos
 	w.bytes += e.size
@@ -208,7 +215,7 @@ func (e *entry) indexKeys() []key {
 	switch {
 	case e.control != nil:
 		return []key{{kindNone, e.control.client}}
-	case e.event != nil && !e.event.ephemeral:
+	case e.event != nil:
 		return e.event.to.keys()
 	}
 	return nil
