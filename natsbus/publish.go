@@ -1,0 +1,399 @@
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sseplane/sseplane/backplane"
+)
+
+// headerRoom is what the headers of a message may take of the server's maximum
+// payload, which counts them too.
+const headerRoom = 512
+
+// partBytes is about how much one message holds at most, so that the retention
+// lets go of entries in small portions.
+const partBytes = 128 << 10
+
+// producer is what this log knows of a producer that publishes through it.
+type producer struct {
+	turn chan struct{} // holds one token, for who publishes
+
+	// The rest belongs to the holder of the token.
+	known  bool
+	number uint64               // of its last batch
+	result []backplane.Position // of its last batch, if all of it was accepted here
+	last   uint64               // sequence of the last message on its batch subject
+	wrote  uint64               // number and part of that message
+	part   uint64
+}
+
+// part is a message to be: a run of entries without keys, or one entry with one.
+type part struct {
+	first int // index of its first entry in the batch
+	key   string
+	frame frame
+}
+
+// Publish implements [backplane.Log].
+//
+// Entries without a key travel together in one message, so they are stored as
+// a whole, next to each other. The server holds a producer to its order: each such
+// message names the one before it. Messages with keys are each one message
+// with the key as its id, and leave one behind the other without waiting; should the
+// server refuse one in the middle (a change of the leader) it is sent again
+// and then stands behind the others.
+func (l *busLog) Publish(ctx context.Context, b backplane.Batch) (positions []backplane.Position, err error) {
+	if err := validate(b); err != nil {
+		return nil, err
+	}
+	ctx, leave, err := l.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err = leave(err); err != nil {
+			positions = nil
+		}
+	}()
+	p := l.producer(b.Producer)
+	select {
+	case <-p.turn:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { p.turn <- struct{}{} }()
+
+	if err := l.ensureLog(ctx); err != nil {
+		return nil, err
+	}
+	parts, err := l.parts(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.recall(ctx, p, b.Producer); err != nil {
+		return nil, err
+	}
+	switch {
+	case b.Number < p.number:
+		return nil, backplane.ErrOldBatch
+	case b.Number == p.number && p.result != nil:
+		if len(p.result) != len(b.Messages) {
+			return nil, errOtherContent
+		}
+		return slices.Clone(p.result), nil
+	}
+	if b.Number > p.number {
+		p.number, p.result = b.Number, nil
+	}
+
+	// The epoch is asked for meanwhile: the positions are of the one that is present
+	// when the batch has been accepted.
+	present := make(chan *epoch, 1)
+	l.calls.Go(func() { present <- l.peekEpoch(ctx) })
+	seqs, err := l.publishParts(ctx, p, b, parts)
+	e := <-present
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		if e, err = l.epochNow(ctx); err != nil {
+			return nil, err
+		}
+	}
+	positions = make([]backplane.Position, len(b.Messages))
+	for i, part := range parts {
+		n := len(part.frame.data)
+		for j := range n {
+			positions[part.first+j] = backplane.Position{Epoch: e.Epoch, Seq: place(seqs[i], n-1-j), Tag: part.frame.tag}
+		}
+	}
+	p.result = slices.Clone(positions)
+	return positions, nil
+}
+
+// peekEpoch asks for the epoch once; if that fails it returns the one known.
+func (l *busLog) peekEpoch(ctx context.Context) *epoch {
+	e, err := l.readEpoch(ctx, l.main)
+	if err != nil {
+		return l.epochs.get()
+	}
+	l.epochs.keep(e)
+	return e
+}
+
+func (l *busLog) producer(id string) *producer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.producers[id]
+	if p == nil {
+		p = &producer{turn: make(chan struct{}, 1)}
+		p.turn <- struct{}{}
+		l.producers[id] = p
+	}
+	return p
+}
+
+var errOtherContent = errors.New("natsbus: batch is repeated with other content")
+
+func validate(b backplane.Batch) error {
+	if err := backplane.ValidName(b.Producer); err != nil {
+		return fmt.Errorf("natsbus: producer: %w", err)
+	}
+	if b.Number == 0 {
+		return errors.New("natsbus: batch has no number")
+	}
+	if len(b.Messages) == 0 {
+		return errors.New("natsbus: batch is empty")
+	}
+	for i := range b.Messages {
+		if !validKey(b.Messages[i].Key) {
+			return fmt.Errorf("natsbus: key %q is not at most 64 of [0-9A-Za-z_-]", b.Messages[i].Key)
+		}
+	}
+	return nil
+}
+
+func validKey(key string) bool {
+	for i := range len(key) {
+		c := key[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(key) <= 64
+}
+
+// parts divides a batch into messages.
+func (l *busLog) parts(b backplane.Batch) ([]part, error) {
+	// What the server, and what the stream can hold of one message.
+	limit := min(l.main.nc.MaxPayload(), max(l.cfg.RetentionBytes, minBytes)) - headerRoom - frameOverhead - entryOverhead
+	target := min(limit, partBytes, max(l.cfg.RetentionBytes, minBytes)/16)
+	number := strconv.FormatUint(b.Number, 10)
+	var out []part
+	var size int64
+	for i := range b.Messages {
+		m := &b.Messages[i]
+		length := int64(len(m.Data))
+		if length > limit {
+			return nil, fmt.Errorf("%w: %d bytes, of %d", backplane.ErrTooLarge, length, limit)
+		}
+		if n := len(out); m.Key == "" && n > 0 && out[n-1].key == "" && len(out[n-1].frame.data) < maxEntries && size+length+entryOverhead <= target {
+			out[n-1].frame.data = append(out[n-1].frame.data, m.Data)
+			size += length + entryOverhead
+			continue
+		}
+		p := part{first: i, key: m.Key, frame: frame{kind: frameBatch, number: b.Number, part: uint64(len(out)), data: [][]byte{m.Data}}}
+		if m.Key != "" {
+			p.frame.tag = tagOf("key", m.Key)
+		} else {
+			p.frame.tag = tagOf("batch", b.Producer, number, strconv.Itoa(len(out)))
+		}
+		out = append(out, p)
+		size = length + entryOverhead
+	}
+	return out, nil
+}
+
+// recall finds what the log says of a producer that this log has not seen yet.
+func (l *busLog) recall(ctx context.Context, p *producer, id string) error {
+	if p.known {
+		return nil
+	}
+	last, err := l.lastOf(ctx, l.names.batches(id))
+	if err != nil {
+		return err
+	}
+	keyed, err := l.lastOf(ctx, l.names.keyed(id))
+	if err != nil {
+		return err
+	}
+	p.known = true
+	p.number = max(p.number, last.number, keyed.number)
+	p.stands(last.seq, last.number, last.part)
+	return nil
+}
+
+// stands notes what the producer's last message is.
+func (p *producer) stands(seq, number, part uint64) { p.last, p.wrote, p.part = seq, number, part }
+
+// lastOf returns the newest message on a subject, from the leader; the zero value
+// if there is none.
+func (l *busLog) lastOf(ctx context.Context, subject string) (decoded, error) {
+	var m stored
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		if err = l.main.await(ctx); err != nil {
+			return err
+		}
+		m, err = l.get(ctx, l.main, map[string]any{"last_by_subj": subject})
+		return err
+	})
+	if code(err) == codeMessageNotFound {
+		return decoded{}, nil
+	}
+	if err != nil {
+		return decoded{}, err
+	}
+	return m.decode()
+}
+
+// publishParts stores the parts, and returns the sequence of each.
+func (l *busLog) publishParts(ctx context.Context, p *producer, b backplane.Batch, parts []part) ([]uint64, error) {
+	seqs := make([]uint64, len(parts))
+	for i := 0; i < len(parts); {
+		if parts[i].key == "" {
+			seq, err := l.publishBatch(ctx, p, b, &parts[i])
+			if err != nil {
+				return nil, err
+			}
+			seqs[i] = seq
+			i++
+			continue
+		}
+		run := i + 1
+		for run < len(parts) && parts[run].key != "" {
+			run++
+		}
+		if err := l.publishKeyed(ctx, b.Producer, parts[i:run], seqs[i:run]); err != nil {
+			return nil, err
+		}
+		i = run
+	}
+	return seqs, nil
+}
+
+// publishBatch stores a part without keys behind the producer's last, until
+// that has succeeded or ctx ends.
+func (l *busLog) publishBatch(ctx context.Context, p *producer, b backplane.Batch, part *part) (uint64, error) {
+	subject, data := l.names.batches(b.Producer), part.frame.bytes()
+	id := fmt.Sprintf("b-%s-%d-%d", token(b.Producer), b.Number, part.frame.part)
+	f := &part.frame
+	var seq uint64
+	err := retry(ctx, func(ctx context.Context) error {
+		if p.last != 0 && p.wrote == f.number && p.part >= f.part {
+			if p.part == f.part {
+				seq = p.last
+				return nil
+			}
+			return fatal{errPassed}
+		}
+		if err := l.main.await(ctx); err != nil {
+			return err
+		}
+		m := nats.NewMsg(subject)
+		m.Header.Set(jetstream.MsgIDHeader, id)
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(p.last, 10))
+		m.Data = data
+		a, err := l.main.publish(ctx, m, publishTimeout)
+		switch {
+		case err == nil:
+			seq = a.Sequence
+			p.stands(a.Sequence, f.number, f.part)
+			return nil
+		case code(err) == codeWrongLastSequence, code(err) == codeWrongLastConstant:
+			err = l.resolve(ctx, p, subject, f)
+		}
+		l.suspect(err)
+		return err
+	})
+	return seq, err
+}
+
+var (
+	errBehind = errors.New("natsbus: the server refused the order of the producer's batches")
+	errPassed = errors.New("natsbus: a later part of the batch is in the log")
+)
+
+// resolve finds out what the producer's last message is, because the server
+// says that it is another than was thought: this part, sent before, or one that the
+// retention has let go of. What it returns says whether another try can help.
+func (l *busLog) resolve(ctx context.Context, p *producer, subject string, f *frame) error {
+	last, err := l.lastOf(ctx, subject)
+	if err != nil {
+		return err
+	}
+	p.stands(last.seq, last.number, last.part)
+	if last.number > f.number {
+		return fatal{backplane.ErrOldBatch}
+	}
+	return errBehind
+}
+
+// publishKeyed stores parts with keys, in order, and puts their sequences into
+// seqs.
+func (l *busLog) publishKeyed(ctx context.Context, producer string, parts []part, seqs []uint64) error {
+	subject := l.names.keyed(producer)
+	for from := range slices.Chunk(parts, keyedUnderWay) {
+		at := seqs[:len(from)]
+		seqs = seqs[len(from):]
+		err := retry(ctx, func(ctx context.Context) error {
+			if err := l.main.await(ctx); err != nil {
+				return err
+			}
+			err := l.sendKeyed(ctx, subject, from, at)
+			l.suspect(err)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyedUnderWay is how many messages with keys are under way at once: as many as
+// the server takes together without a pause.
+const keyedUnderWay = 512
+
+// sendKeyed sends those parts that have no sequence yet, and takes the answers.
+func (l *busLog) sendKeyed(ctx context.Context, subject string, parts []part, seqs []uint64) error {
+	q := l.writer.ask(len(parts))
+	defer q.close()
+	sent := time.Now()
+	waiting := 0
+	for i := range parts {
+		if seqs[i] != 0 {
+			continue
+		}
+		m := nats.NewMsg(subject)
+		m.Header.Set(jetstream.MsgIDHeader, "k-"+parts[i].key)
+		m.Data = parts[i].frame.bytes()
+		if err := q.send(i, m); err != nil {
+			return err
+		}
+		waiting++
+	}
+	timer := time.NewTimer(publishTimeout)
+	defer timer.Stop()
+	var failed error
+	for ; waiting > 0; waiting-- {
+		select {
+		case answer := <-q.answers:
+			a, err := parseAck(answer.msg)
+			l.main.judge(a, err, sent, ctx)
+			if err == nil {
+				seqs[answer.n] = a.Sequence
+			} else if failed == nil || transient(failed) {
+				failed = err
+			}
+		case <-timer.C:
+			l.main.unanswered(sent)
+			return l.main.explain(nats.ErrTimeout, sent)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return failed
+}
+
+// fatal is an error that no other try can change.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() error { return f.error }
