@@ -22,18 +22,36 @@ func newBus(t testing.TB, client redis.UniversalClient, options ...redisbus.Opti
 	return bus
 }
 
+func conform(t *testing.T, client func() redis.UniversalClient) {
+	backplanetest.Run(t, backplanetest.Harness{
+		New:      func(t testing.TB) backplane.Backplane { return newBus(t, client()) },
+		Tick:     500 * time.Millisecond,
+		TooLarge: redisbus.MaxEntry + 1,
+		Short:    testing.Short(),
+	})
+}
+
 func TestConformance(t *testing.T) {
 	for _, version := range redistest.Versions {
 		t.Run(version, func(t *testing.T) {
 			server := redistest.Start(t, version)
-			backplanetest.Run(t, backplanetest.Harness{
-				New: func(t testing.TB) backplane.Backplane {
-					return newBus(t, redis.NewClient(&redis.Options{Addr: server.Addr}))
-				},
-				Tick:     500 * time.Millisecond,
-				TooLarge: redisbus.MaxEntry + 1,
-				Short:    testing.Short(),
+			conform(t, func() redis.UniversalClient {
+				return redis.NewClient(&redis.Options{Addr: server.Addr})
 			})
 		})
 	}
+}
+
+func TestConformanceCluster(t *testing.T) {
+	for _, version := range []string{"redis-7.0", "valkey-8.1"} {
+		t.Run(version, func(t *testing.T) {
+			cluster := redistest.StartCluster(t, version)
+			conform(t, func() redis.UniversalClient { return cluster.Client() })
+		})
+	}
+}
+
+func TestConformanceSentinel(t *testing.T) {
+	sentinel := redistest.StartSentinel(t, "redis-8.0")
+	conform(t, func() redis.UniversalClient { return sentinel.Client() })
 }
