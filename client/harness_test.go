@@ -126,6 +126,25 @@ func hang(s string) answer {
 	return body(func() io.ReadCloser { return &hanging{strings.NewReader(s), make(chan struct{}), sync.Once{}} })
 }
 
+// gated is a stream that begins when the gate is opened and then stays open.
+func gated(gate <-chan struct{}, s string) answer {
+	return func(r *http.Request) (*http.Response, error) {
+		resp, err := hang(s)(r)
+		resp.Body = &gatedBody{resp.Body, gate}
+		return resp, err
+	}
+}
+
+type gatedBody struct {
+	io.ReadCloser
+	gate <-chan struct{}
+}
+
+func (b *gatedBody) Read(p []byte) (int, error) {
+	<-b.gate
+	return b.ReadCloser.Read(p)
+}
+
 func body(open func() io.ReadCloser) answer {
 	return func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: open()}, nil

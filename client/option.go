@@ -218,8 +218,9 @@ func WithLimits(line, event int) Option {
 
 // WithBuffer sets how many bytes of events may wait for one reader (Events, Subscribe or Handle). The default is 4 MiB;
 // one event fits always. When a reader is full and it is the only one, the stream waits for it, and through the
-// connection so does the server. When there are others, it is ended with ErrSlowSubscription after what it has, so
-// that it neither stops them nor misses events in silence. See WithBackpressure.
+// connection so does the server. When there are others, they wait for it for one second in all until it has caught
+// up; then it is ended with ErrSlowSubscription after what it has, so that it neither stops them nor misses events in
+// silence. See WithBackpressure.
 func WithBuffer(size int) Option {
 	return func(o *options) error {
 		if size <= 0 {

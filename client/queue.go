@@ -9,13 +9,16 @@ import (
 // queue holds the events that wait for one reader.
 type queue struct {
 	limit int
-	ready chan struct{} // has a token when there may be something to take
-	space chan struct{} // has a token when there may be room
+	ready chan struct{} // has a token when a reader that waits may find something
+	space chan struct{} // has a token when there may be room after a push that failed
 
 	mu    sync.Mutex // guards what follows
 	items []sse.Event
 	head  int
 	bytes int
+	empty bool // was empty since caughtUp was asked last
+	full  bool // a push failed and none was told of room
+	idle  int  // readers that wait
 	ended bool
 	err   error
 }
@@ -44,6 +47,7 @@ func (q *queue) push(e sse.Event, size int) bool {
 		return true
 	}
 	if q.bytes > 0 && q.bytes+size > q.limit {
+		q.full = true
 		return false
 	}
 	if len(q.items) == cap(q.items) && q.head > len(q.items)/2 {
@@ -53,7 +57,7 @@ func (q *queue) push(e sse.Event, size int) bool {
 	}
 	q.items = append(q.items, e)
 	q.bytes += size
-	signal(q.ready)
+	q.wake()
 	return true
 }
 
@@ -72,15 +76,28 @@ func (q *queue) pop(stop <-chan struct{}) (sse.Event, error) {
 		case <-q.ready:
 		case <-stop:
 		}
+		q.mu.Lock()
+		q.idle--
+		q.mu.Unlock()
 	}
 }
 
+// wake needs the lock.
+func (q *queue) wake() {
+	if q.idle > 0 {
+		signal(q.ready)
+	}
+}
+
+// take returns the next event or the end, or else counts the caller as a reader that waits.
 func (q *queue) take() (sse.Event, error, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.head == len(q.items) {
 		if q.ended {
-			signal(q.ready) // for another reader of the same queue
+			q.wake()
+		} else {
+			q.idle++
 		}
 		return nil, q.err, q.ended
 	}
@@ -89,15 +106,28 @@ func (q *queue) take() (sse.Event, error, bool) {
 	q.head++
 	q.bytes -= eventSize(e)
 	if q.head == len(q.items) {
+		q.empty = true
 		// The room that a burst needed is given back.
 		if q.items, q.head = q.items[:0], 0; cap(q.items) > 1024 {
 			q.items = nil
 		}
 	} else {
-		signal(q.ready)
+		q.wake()
 	}
-	signal(q.space)
+	if q.full {
+		q.full = false
+		signal(q.space)
+	}
 	return e, nil, true
+}
+
+// caughtUp tells whether the reader has at some time taken all there was, since it was asked last.
+func (q *queue) caughtUp() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	was := q.empty
+	q.empty = false
+	return was
 }
 
 // end lets readers take what is there and then get err. What is discarded is not given out any more.
@@ -110,6 +140,6 @@ func (q *queue) end(err error, discard bool) {
 	if !q.ended {
 		q.ended, q.err = true, err
 	}
-	signal(q.ready)
+	q.wake()
 	signal(q.space)
 }

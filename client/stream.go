@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sseplane/sseplane/sse"
 )
@@ -31,8 +32,9 @@ type Stream struct {
 
 	mu         sync.Mutex // guards what follows
 	subs       []*Subscription
-	changed    chan struct{} // closed and replaced when subs change
-	events     *Subscription // what Events reads from
+	slow       []*Subscription // ended by waitFor and not yet closed
+	changed    chan struct{}   // closed and replaced when subs change
+	events     *Subscription   // what Events reads from
 	cancelConn context.CancelCauseFunc
 	ended      bool
 	err        error
@@ -135,7 +137,7 @@ func (s *Stream) Close() {
 	s.cancel(ErrClosed)
 	s.task.stop()
 	s.mu.Lock()
-	subs := s.subs
+	subs := slices.Concat(s.subs, s.slow)
 	s.mu.Unlock()
 	for _, sub := range subs {
 		sub.Close()
@@ -182,6 +184,9 @@ func (s *Stream) add(sub *Subscription) {
 func (s *Stream) remove(sub *Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if i := slices.Index(s.slow, sub); i >= 0 {
+		s.slow = slices.Delete(s.slow, i, i+1)
+	}
 	if i := slices.Index(s.subs, sub); i >= 0 {
 		s.setSubs(slices.Delete(slices.Clone(s.subs), i, i+1))
 	}
@@ -224,21 +229,53 @@ func (s *Stream) deliver(e sse.Event) {
 			continue
 		}
 		for !sub.queue.push(e, size) {
-			now, changed := s.readers()
-			if len(now) > 1 && !s.o.backpressure {
-				s.remove(sub)
-				sub.queue.end(ErrSlowSubscription, false)
-				s.failed(ErrSlowSubscription)
+			if !s.waitFor(sub) {
+				s.cutOff(sub)
 				break
 			}
-			select {
-			case <-sub.queue.space:
-			case <-changed:
-			case <-s.ctx.Done():
+			if s.ctx.Err() != nil {
 				return
 			}
 		}
 	}
+}
+
+func (s *Stream) cutOff(sub *Subscription) {
+	s.mu.Lock()
+	if i := slices.Index(s.subs, sub); i >= 0 {
+		s.setSubs(slices.Delete(slices.Clone(s.subs), i, i+1))
+		s.slow = append(s.slow, sub)
+	}
+	s.mu.Unlock()
+	sub.queue.end(ErrSlowSubscription, false)
+	s.failed(ErrSlowSubscription)
+}
+
+// patience is how long a full subscription may hold up the others before it has caught up.
+const patience = time.Second
+
+// waitFor waits until a full subscription may have room, or returns false if the others have waited for it enough.
+func (s *Stream) waitFor(sub *Subscription) bool {
+	subs, changed := s.readers()
+	var enough <-chan time.Time
+	if len(subs) > 1 && !s.o.backpressure {
+		if sub.queue.caughtUp() {
+			sub.held = 0
+		}
+		began := time.Now()
+		defer func() { sub.held += time.Since(began) }()
+		t := time.NewTimer(patience - sub.held)
+		defer t.Stop()
+		enough = t.C
+	}
+	select {
+	case <-sub.queue.space:
+	case <-changed:
+	case <-s.ctx.Done():
+	case <-enough:
+		return false
+	}
+	return true
 }
 
 // failed reports what the stream survives.

@@ -16,6 +16,7 @@ type Subscription struct {
 	feed      chan sse.Event
 	errFeed   chan error
 
+	held      time.Duration // how long it has held up others; of the stream's goroutine
 	closeOnce sync.Once
 	closed    chan struct{}
 	task      *task
