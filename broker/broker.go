@@ -144,6 +144,7 @@ func (b *Broker) boot() {
 	b.publisher = newBatcher(b.log, nodeID, b.cfg.logger)
 	b.roster = newRoster(b.log, nodeID, b.cfg, b.callbacks)
 	b.roster.lapsed = b.lapsed
+	b.roster.known = func() []backplane.Fact { return b.node.knownFacts(b.cfg.factTTL()) }
 	b.roster.late = b.learnLate
 	b.presence = newPresenceAsker(b.log)
 	b.callbacks.settle = b.roster.settle
@@ -152,6 +153,7 @@ func (b *Broker) boot() {
 	follower := newFollower(b.node, b.log, b.cfg)
 	follower.clients = b.factsOf
 	follower.onBroken = b.broken
+	follower.onMoved = b.roster.relist
 	scanner := newScanner(b.node, b.log, b.cfg)
 	clock := newClock(b.node, b.cfg)
 	keeper := newKeeper(b.node, b.log, b.cfg, b.roster, b.callbacks)

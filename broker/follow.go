@@ -21,6 +21,7 @@ type follower struct {
 	moved    chan string   // the bus has moved on to this epoch
 	window   int           // bytes
 	onBroken func(error)   // the node can follow no longer
+	onMoved  func()        // the bus has lost history, and perhaps the register
 }
 
 func newFollower(n *node, log backplane.Log, cfg *config) *follower {
@@ -55,6 +56,8 @@ func (f *follower) run(ctx context.Context) {
 			return
 		case ctx.Err() != nil || errors.Is(err, backplane.ErrClosed):
 			return
+		case errors.Is(err, errMoved):
+			_ = f.retry(ctx, "find the epoch of the log", f.moveIfMoved)
 		case errors.Is(err, backplane.ErrTrimmed):
 			_ = f.retry(ctx, "find the start of the log", f.jump)
 		case errors.Is(err, backplane.ErrEpoch):
@@ -94,7 +97,7 @@ func (f *follower) follow(ctx context.Context) error {
 				return
 			case epoch := <-f.moved:
 				if epoch != at.Epoch {
-					cancel(backplane.ErrEpoch)
+					cancel(errMoved)
 				}
 			}
 		}
@@ -137,6 +140,23 @@ func (f *follower) jump(ctx context.Context) error {
 	return f.startOver(ctx, b.First, ResetRetention)
 }
 
+// errMoved: the bus seems to have another epoch than the node.
+var errMoved = errors.New("broker: the bus has another epoch")
+
+// moveIfMoved moves to the epoch of the bus if it is not the node's. The hint may
+// have been overtaken; then those who asked ask again.
+func (f *follower) moveIfMoved(ctx context.Context) error {
+	b, err := f.log.Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	if b.Epoch != f.node.at().Epoch {
+		return f.moveTo(ctx, b)
+	}
+	f.node.askBus()
+	return nil
+}
+
 // moveEpoch finds or makes the epoch that follows the node's.
 func (f *follower) moveEpoch(ctx context.Context) error {
 	b, err := f.log.Bounds(ctx)
@@ -167,7 +187,11 @@ func (f *follower) startOver(ctx context.Context, at backplane.Position, reason 
 	if err != nil {
 		return err
 	}
+	moved := at.Epoch != f.node.at().Epoch
 	f.node.startOver(at, reason, facts)
+	if moved {
+		f.onMoved()
+	}
 	return nil
 }
 

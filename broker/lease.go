@@ -71,7 +71,7 @@ func (k *keeper) renew(ctx context.Context) error {
 	case k.inTouch.IsZero():
 		k.inTouch = started
 	}
-	k.roster.haveLease()
+	k.roster.haveLease(nodeID)
 	return nil
 }
 
@@ -82,21 +82,27 @@ func (k *keeper) collect(ctx context.Context) {
 		return
 	}
 	for ctx.Err() == nil {
+		nodeID := k.roster.id()
 		var debts []backplane.Debt
 		err := bounded(ctx, func(ctx context.Context) (err error) {
-			debts, err = k.log.Collect(ctx, k.roster.id(), maxRoster)
+			debts, err = k.log.Collect(ctx, nodeID, k.roster.batch)
 			return err
 		})
+		if errors.Is(err, backplane.ErrSwept) {
+			k.inTouch = time.Time{}
+			k.roster.lapsed(nodeID)
+			return
+		}
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, backplane.ErrClosed) {
 				k.logger.Warn("sseplane: collecting the sessions of dead nodes failed", "error", err)
 			}
 			return
 		}
-		for _, d := range debts {
-			k.callbacks.pay(d)
+		if !k.roster.owe(nodeID, debts) {
+			return
 		}
-		if len(debts) < maxRoster {
+		if len(debts) < k.roster.batch {
 			return
 		}
 	}
@@ -133,10 +139,24 @@ func (r *roster) id() string {
 	return r.nodeID
 }
 
-func (r *roster) haveLease() {
+// owe queues the callbacks for debts that the node has taken over, unless it has
+// lost them again with its life.
+func (r *roster) owe(nodeID string, debts []backplane.Debt) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.leased {
+	if r.nodeID != nodeID {
+		return false
+	}
+	for _, d := range debts {
+		r.callbacks.pay(d)
+	}
+	return true
+}
+
+func (r *roster) haveLease(nodeID string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.nodeID == nodeID && !r.leased {
 		r.leased = true
 		signalFunc(r.signal)()
 	}

@@ -97,6 +97,7 @@ func (n *node) applyControl(e *entry) {
 
 func (n *node) joinTopics(s *session, topics []string, since uint64) (changed bool) {
 	for _, topic := range topics {
+		delete(s.left, topic)
 		changed = n.subscribe(s, key{kindTopic, topic}, since) || changed
 	}
 	return changed
@@ -104,7 +105,20 @@ func (n *node) joinTopics(s *session, topics []string, since uint64) (changed bo
 
 func (n *node) leaveTopics(s *session, topics []string) (changed bool) {
 	for _, topic := range topics {
-		changed = n.unsubscribe(s, key{kindTopic, topic}) || changed
+		if n.unsubscribe(s, key{kindTopic, topic}) {
+			changed = true
+			if s.left == nil || len(s.left) > maxTopics { // bounded, at the price of exactness
+				s.left = make(map[string]uint64)
+			}
+			s.left[topic] = n.pos.Seq
+		}
 	}
 	return changed
+}
+
+// wants reports whether the session follows what its client was joined to: not if it
+// has left that since.
+func (s *session) wants(joined backplane.Fact, epoch string) bool {
+	at, left := s.left[joined.Name]
+	return isJoined(joined) && (!left || joined.Version.Epoch == epoch && joined.Version.Seq > at)
 }

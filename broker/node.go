@@ -14,11 +14,12 @@ import (
 // from it. It does no I/O: the follower hands it pages, sessions are joined
 // to it, sockets take from it. Its lock is held for memory only.
 type node struct {
-	logger     *slog.Logger
-	counters   *counters
-	resetEvent string
-	windowSize int
-	limits     limits
+	logger                  *slog.Logger
+	counters                *counters
+	resetEvent              string
+	windowSize              int
+	limits                  limits
+	queueFrames, queueBytes int // of a session's queue
 
 	reached chan struct{} // closed when the node has first reached the bus
 
@@ -73,18 +74,19 @@ var (
 
 func newNode(cfg *config, c *counters) *node {
 	return &node{
-		logger:     cfg.logger,
-		counters:   c,
-		resetEvent: cfg.resetEvent,
-		windowSize: cfg.windowBytes,
-		limits:     cfg.limits,
-		reached:    make(chan struct{}),
-		link:       errNotReached,
-		topics:     make(map[key]*topic),
-		clients:    make(map[string]*localClient),
-		waiting:    make(map[*session]struct{}),
-		scanning:   make(map[*session]bool),
-		askBus:     func() {}, scanMore: func() {}, pokeClock: func() {}, changed: func(*session) {},
+		logger:      cfg.logger,
+		counters:    c,
+		resetEvent:  cfg.resetEvent,
+		windowSize:  cfg.windowBytes,
+		queueFrames: cfg.queueFrames, queueBytes: cfg.queueBytes,
+		limits:   cfg.limits,
+		reached:  make(chan struct{}),
+		link:     errNotReached,
+		topics:   make(map[key]*topic),
+		clients:  make(map[string]*localClient),
+		waiting:  make(map[*session]struct{}),
+		scanning: make(map[*session]bool),
+		askBus:   func() {}, scanMore: func() {}, pokeClock: func() {}, changed: func(*session) {},
 	}
 }
 
@@ -247,7 +249,7 @@ func (n *node) refillLocked(s *session) bool {
 			n.startScan(s)
 			return false
 		}
-		frames, cursor, caughtUp := n.window.collect(s, s.cursor.Seq, n.scratch[:0], maxQueueFrames/2, maxQueueBytes/2)
+		frames, cursor, caughtUp := n.window.collect(s, s.cursor.Seq, n.scratch[:0], max(1, n.queueFrames/2), n.queueBytes/2)
 		s.cursor = backplane.Position{Epoch: n.pos.Epoch, Seq: cursor}
 		if caughtUp {
 			s.state = stateLive

@@ -39,6 +39,10 @@ type config struct {
 	resetEvent  string
 	logger      *slog.Logger
 	hooks       Hooks
+	queueFrames int
+	queueBytes  int
+	scanPage    int
+	rosterBatch int
 	errs        []error
 }
 
@@ -58,6 +62,10 @@ func defaultConfig() *config {
 		maxEvent:    1 << 20,
 		resetEvent:  "reset",
 		logger:      slog.New(slog.DiscardHandler),
+		queueFrames: defaultQueueFrames,
+		queueBytes:  defaultQueueBytes,
+		scanPage:    defaultScanPage,
+		rosterBatch: defaultRosterBatch,
 	}
 }
 

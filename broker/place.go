@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -61,7 +62,8 @@ func (n *node) reserve(s *session) error {
 // join makes the session one of the node's: from here on the feed knows it.
 // The topics are those named at connect; the facts were read after joinedAt
 // was taken. What the log said of the client in between is applied here.
-func (n *node) join(s *session, topics []string, c cursor, facts []backplane.Fact, greeting time.Duration) error {
+// An informed join is one that the register has answered.
+func (n *node) join(s *session, topics []string, c cursor, informed bool, facts []backplane.Fact, greeting time.Duration) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -76,8 +78,12 @@ func (n *node) join(s *session, topics []string, c cursor, facts []backplane.Fac
 	local := n.clients[s.client]
 	local.learn(facts, n.pos.Epoch)
 	kicked := local.disconnectedAfter(s.joinedAt)
-	n.window.controlsOf(s.client, s.joinedAt.Seq, func(e *entry) {
-		kicked = kicked || e.control.op == opDisconnect
+	from := s.joinedAt.Seq
+	if !informed {
+		from = 0 // the window is all that this node has to go by
+	}
+	n.window.controlsOf(s.client, from, func(e *entry) {
+		kicked = kicked || e.control.op == opDisconnect && e.pos.Seq > s.joinedAt.Seq
 		local.apply(e)
 	})
 	if kicked {
@@ -90,6 +96,7 @@ func (n *node) join(s *session, topics []string, c cursor, facts []backplane.Fac
 	n.subscribe(s, key{kind: kindEveryone}, 0)
 	n.subscribe(s, key{kindClient, s.client}, 0)
 	n.subscribe(s, key{kindSession, s.id}, 0)
+	s.named = topics
 	for _, topic := range topics {
 		n.subscribe(s, key{kindTopic, topic}, 0)
 	}
@@ -102,7 +109,7 @@ func (n *node) join(s *session, topics []string, c cursor, facts []backplane.Fac
 // from where it was, and returns the keys that are new.
 func (n *node) subscribeJoined(s *session, local *localClient) (added []subscription) {
 	for k, f := range local.facts {
-		if k.kind != backplane.FactTopic || !isJoined(f) {
+		if k.kind != backplane.FactTopic || !s.wants(f, n.pos.Epoch) {
 			continue
 		}
 		since := uint64(0)
@@ -125,7 +132,12 @@ func (n *node) learnLate(s *session, facts []backplane.Fact) {
 	if s.state == stateEnded || local == nil || len(s.subs) == 0 {
 		return
 	}
-	local.learn(facts, n.pos.Epoch)
+	for _, f := range facts {
+		changed := local.learn([]backplane.Fact{f}, n.pos.Epoch)
+		if changed && f.Kind == backplane.FactTopic && !isJoined(f) && !slices.Contains(s.named, f.Name) {
+			n.unsubscribe(s, key{kindTopic, f.Name})
+		}
+	}
 	if local.disconnectedAfter(s.joinedAt) {
 		s.end(ErrDisconnected)
 		return
@@ -230,6 +242,7 @@ func (n *node) resetAtPosition(s *session, pos backplane.Position, reason ResetR
 	s.startOver(newResetFrame(n.resetEvent, pos, reason))
 	s.notBefore = time.Time{}
 	s.cursor = pos
+	s.began = pos.Seq
 	s.state = stateBehind
 	if pos == n.pos {
 		s.state = stateLive

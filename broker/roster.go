@@ -18,6 +18,8 @@ type roster struct {
 	callbacks *callbacks
 	lapsed    func(nodeID string) // others have taken this node for dead
 	late      func(*session, []backplane.Fact, bool)
+	known     func() []backplane.Fact // what this node knows of its clients
+	batch     int                     // the most that is written at once
 	signal    chan struct{}
 
 	mu      sync.Mutex // guards the rest
@@ -54,12 +56,12 @@ const (
 	listingGone                     // it is a debt, or never was registered
 )
 
-// maxRoster bounds one batch of the register.
-const maxRoster = 500
+// defaultRosterBatch bounds one batch of the register.
+const defaultRosterBatch = 500
 
 func newRoster(log backplane.Log, nodeID string, cfg *config, c *callbacks) *roster {
 	return &roster{
-		log: log, logger: cfg.logger, callbacks: c, nodeID: nodeID,
+		log: log, logger: cfg.logger, callbacks: c, nodeID: nodeID, batch: cfg.rosterBatch,
 		signal:  make(chan struct{}, 1),
 		entries: make(map[*session]*listing),
 	}
@@ -94,6 +96,21 @@ func (r *roster) update(s *session, topics []string) {
 	if !l.queued {
 		l.queued = true
 		r.adds = append(r.adds, l)
+	}
+	signalFunc(r.signal)()
+}
+
+// relist writes all that this node knows anew, because the bus may have lost it.
+func (r *roster) relist() {
+	r.put(r.known())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.entries {
+		l.dirty = true
+		if !l.queued {
+			l.queued = true
+			r.adds = append(r.adds, l)
+		}
 	}
 	signalFunc(r.signal)()
 }
@@ -146,14 +163,14 @@ func close2(c chan struct{}) {
 
 // registered returns what the register has answered for the listing. If it has
 // not yet, the answer goes to r.late.
-func (r *roster) registered(l *listing) (facts []backplane.Fact, fresh bool, err error) {
+func (r *roster) registered(l *listing) (answered bool, facts []backplane.Fact, fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if l.state == listingGone {
-		return nil, false, ErrNodeLapsed
+		return false, nil, false, ErrNodeLapsed
 	}
 	l.late = l.state == listingNew
-	return l.facts, l.fresh, nil
+	return !l.late, l.facts, l.fresh, nil
 }
 
 func (r *roster) settle(d backplane.Debt) {
@@ -182,7 +199,7 @@ func (r *roster) close() {
 type work struct {
 	nodeID     string
 	adds, ends []*listing
-	sessions   []backplane.Session // of adds, as they were when taken
+	sessions   []backplane.Session // of adds and ends, as they were when taken
 	debts      []backplane.Debt
 	facts      []backplane.Fact
 }
@@ -199,12 +216,15 @@ func (r *roster) next() (w work, closed bool) {
 		return work{}, r.closed
 	}
 	w.nodeID = r.nodeID
-	w.adds, r.adds = takeUpTo(r.adds, maxRoster)
-	w.ends, r.ends = takeUpTo(r.ends, maxRoster)
-	w.debts, r.debts = takeUpTo(r.debts, maxRoster)
-	w.facts, r.facts = takeUpTo(r.facts, maxRoster)
+	w.adds, r.adds = takeUpTo(r.adds, r.batch)
+	w.ends, r.ends = takeUpTo(r.ends, r.batch)
+	w.debts, r.debts = takeUpTo(r.debts, r.batch)
+	w.facts, r.facts = takeUpTo(r.facts, r.batch)
 	for _, l := range w.adds {
 		l.dirty = false
+		w.sessions = append(w.sessions, l.session)
+	}
+	for _, l := range w.ends { // should the bus have lost it, it is still owed
 		w.sessions = append(w.sessions, l.session)
 	}
 	return w, r.closed
@@ -313,9 +333,10 @@ func (r *roster) write(ctx context.Context, w work) error {
 // registeredBatch takes over the result of a batch, and returns the listings that
 // nobody has waited for.
 func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []*listing) {
-	joined := make(map[string]bool, len(result.Joined))
+	fresh := make(map[string]bool, len(result.Joined))
+	joined := make(map[string]bool, len(result.Joined)) // and not announced yet
 	for _, client := range result.Joined {
-		joined[client] = true
+		fresh[client], joined[client] = true, true
 	}
 	facts := make(map[string][]backplane.Fact)
 	for _, f := range result.Facts {
@@ -323,18 +344,25 @@ func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.nodeID != w.nodeID {
+		return nil // another life has begun meanwhile
+	}
 	for _, l := range w.adds {
 		client := l.session.Client
 		l.queued = false
 		if l.state == listingNew {
 			l.state = listingLive
-			l.fresh = joined[client]
+			l.fresh = fresh[client]
 			l.facts = facts[client]
 			close2(l.waiter)
 			if l.late && !l.leave {
 				late = append(late, l)
 			}
 			r.callbacks.sessionJoined(client, l.session.ID)
+			if joined[client] {
+				joined[client] = false // one of its sessions was the first
+				r.callbacks.clientJoined(client)
+			}
 		}
 		switch {
 		case l.leave:
@@ -344,9 +372,6 @@ func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []
 			l.queued = true
 			r.adds = append(r.adds, l)
 		}
-	}
-	for _, client := range result.Joined {
-		r.callbacks.clientJoined(client)
 	}
 	for _, l := range w.ends {
 		l.state = listingGone

@@ -17,17 +17,18 @@ type scanner struct {
 	node   *node
 	log    backplane.Log
 	logger *slog.Logger
+	page   int // bytes
 	signal chan struct{}
 }
 
 const (
-	scanPage = 1 << 20
+	defaultScanPage = 1 << 20 // bytes
 	// scanPause bounds what scans cost the bus: at most 100 pages a second.
 	scanPause = 10 * time.Millisecond
 )
 
 func newScanner(n *node, log backplane.Log, cfg *config) *scanner {
-	sc := &scanner{node: n, log: log, logger: cfg.logger, signal: make(chan struct{}, 1)}
+	sc := &scanner{node: n, log: log, logger: cfg.logger, page: cfg.scanPage, signal: make(chan struct{}, 1)}
 	n.scanMore = signalFunc(sc.signal)
 	return sc
 }
@@ -60,7 +61,7 @@ func (sc *scanner) scan(ctx context.Context) error {
 	for ok && ctx.Err() == nil {
 		var page backplane.Page
 		err := bounded(ctx, func(ctx context.Context) (err error) {
-			page, err = sc.log.Read(ctx, at, scanPage)
+			page, err = sc.log.Read(ctx, at, sc.page)
 			return err
 		})
 		switch {
@@ -165,7 +166,11 @@ func (n *node) handOut(page backplane.Page) {
 		if !ready || s.cursor.Epoch != w.after.Epoch || s.cursor.Seq < w.after.Seq || s.cursor.Seq >= w.upto.Seq {
 			continue
 		}
-		frames, cursor, _ := w.collect(s, s.cursor.Seq, n.scratch[:0], maxQueueFrames, maxQueueBytes)
+		if w.contradicts(s.cursor) {
+			n.resetNow(s, ResetHistory)
+			continue
+		}
+		frames, cursor, _ := w.collect(s, s.cursor.Seq, n.scratch[:0], n.queueFrames, n.queueBytes)
 		s.cursor = backplane.Position{Epoch: n.pos.Epoch, Seq: cursor}
 		if len(frames) > 0 {
 			n.scanning[s] = false // until its socket has taken them

@@ -202,7 +202,7 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrClientGone, context.Cause(ctx))
 	}
-	facts, fresh, err := b.roster.registered(listing)
+	informed, facts, fresh, err := b.roster.registered(listing)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 			b.cfg.logger.Warn("sseplane: could not set the metadata of a new connection", "error", err)
 		}
 	}
-	return b.node.join(s, topics, at, facts, b.retry())
+	return b.node.join(s, topics, at, informed, facts, b.retry())
 }
 
 // known returns what the cluster remembers of the client of a new session.

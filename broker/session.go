@@ -29,13 +29,13 @@ const (
 	stateEnded
 )
 
-// What a session's queue holds at most. One that would hold more is let go, and
-// the session falls back to its cursor.
+// What a session's queue holds at most, unless the configuration says otherwise. One
+// that would hold more is let go, and the session falls back to its cursor.
 const (
-	maxQueueFrames = 128
-	maxQueueBytes  = 256 << 10
-	keepQueue      = 64 // capacity that an empty queue keeps
-	maxDirect      = 128
+	defaultQueueFrames = 128
+	defaultQueueBytes  = 256 << 10
+	keepQueue          = 64 // capacity that an empty queue keeps
+	maxDirect          = 128
 )
 
 // session is one connection: a cursor into the log, and a short queue of
@@ -55,6 +55,8 @@ type session struct {
 	subs      []subscription
 	state     state
 	cursor    backplane.Position // where stateBehind, -Scan, -Ahead, -Foreign go on
+	named     []string           // topics, at connect
+	left      map[string]uint64  // topics left since, and where
 	began     uint64             // where the cursor was at first
 	asked     bool               // stateAhead: the log is known to reach the cursor
 	lenient   bool               // what has been trimmed was not asked for
@@ -89,7 +91,7 @@ func (s *session) offer(f *frame) (ok bool, from uint64) {
 	if s.ended {
 		return true, 0
 	}
-	if n := len(s.queue); n > 0 && (n >= maxQueueFrames || s.queueBytes+len(f.bytes) > maxQueueBytes) {
+	if n := len(s.queue); n > 0 && (n >= s.node.queueFrames || s.queueBytes+len(f.bytes) > s.node.queueBytes) {
 		if f.event != nil && f.event.ephemeral {
 			return true, 0 // for those who keep up
 		}

@@ -68,6 +68,7 @@ func (n *node) relearn(facts []backplane.Fact, epoch string) {
 			case f.Kind == backplane.FactDisconnect && (behind || !sameEpoch):
 				s.end(disconnected(string(f.Value))) // better a false kick than a lost one
 			case f.Kind != backplane.FactTopic:
+			case isJoined(f) && !s.wants(f, epoch):
 			case isJoined(f):
 				n.subscribe(s, key{kindTopic, f.Name}, 0)
 			case behind || !sameEpoch && changed:
