@@ -66,7 +66,7 @@ func TestCloseInEveryState(t *testing.T) {
 
 // Close from the caller's own code must not wait for itself, and nothing may be called after it.
 func TestCloseFromWithin(t *testing.T) {
-	const in = ": c\ndata: a\n\n: d\ndata: b\n\n"
+	const in = ": c\n: d\ndata: a\n\n: e\ndata: b\n\n"
 	var s *client.Stream
 	var calls int
 	opened := make(chan struct{})

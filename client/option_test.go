@@ -1,11 +1,38 @@
 package client_test
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/sseplane/sseplane/client"
 )
+
+func TestLastEventIDAsHeader(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		server := serve()
+		collect(open(t, server, client.WithHeader("last-event-id", "7")))
+		if server.ids() != "7" {
+			t.Error(server.ids())
+		}
+	})
+}
+
+func TestLogger(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var log strings.Builder
+		collect(open(t, serve(text("data: a\n\n"), status(503), status(200, "Content-Type", "text/html")),
+			client.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))))
+		for _, want := range []string{"event stream opened", "EOF", "503 Service Unavailable", "text/html", "ended"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("nothing of %q in:\n%s", want, &log)
+			}
+		}
+	})
+	if err := (&client.ContentTypeError{ContentEncoding: "br"}).Error(); !strings.Contains(err, `"br"`) {
+		t.Error(err)
+	}
+}
 
 func TestBadOptionsAreNamed(t *testing.T) {
 	tests := map[string]client.Option{

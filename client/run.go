@@ -57,8 +57,8 @@ func (s *Stream) wait(o outcome) {
 func (s *Stream) connection(url string, first chan<- error) outcome {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	defer cancel(nil)
-	s.setCancel(cancel)
-	defer s.setCancel(nil)
+	s.begin(cancel)
+	defer s.over()
 	silence := newWatchdog(min(s.o.idle, answerTimeout), func() { cancel(ErrIdleTimeout) })
 	defer silence.stop()
 
@@ -100,8 +100,8 @@ func (s *Stream) connection(url string, first chan<- error) outcome {
 	return o
 }
 
-// setCancel makes Restart end this connection. One that was asked for before it began is thereby served.
-func (s *Stream) setCancel(cancel context.CancelCauseFunc) {
+// begin makes Restart end this connection. A restart that was asked for before is what now begins.
+func (s *Stream) begin(cancel context.CancelCauseFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cancelConn = cancel
@@ -109,6 +109,12 @@ func (s *Stream) setCancel(cancel context.CancelCauseFunc) {
 	case <-s.restart:
 	default:
 	}
+}
+
+func (s *Stream) over() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancelConn = nil
 }
 
 func (s *Stream) decoderOptions() []sse.DecoderOption {

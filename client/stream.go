@@ -125,8 +125,8 @@ func (s *Stream) Restart() {
 	defer s.mu.Unlock()
 	if s.cancelConn != nil {
 		s.cancelConn(errRestart)
-		return
 	}
+	// The connection may be over already, but for the wait that follows.
 	signal(s.restart)
 }
 
