@@ -83,7 +83,7 @@ func (l *busLog) verdict(ctx context.Context, a anchor) (trimmed bool, err error
 	case first > seq:
 		return false, backplane.ErrTrimmed
 	}
-	m, err := l.get(ctx, l.main, map[string]any{"seq": seq})
+	m, err := l.get(ctx, map[string]any{"seq": seq})
 	if err != nil {
 		return false, err
 	}

@@ -66,7 +66,7 @@ func (s *source) run(ctx context.Context) {
 		} else {
 			tries++
 			if errors.Is(err, nats.ErrNoResponders) || code(err) == codeStreamNotFound {
-				s.log.stream.doubt()
+				s.missing()
 			}
 			s.bridge(ctx)
 		}

@@ -30,8 +30,11 @@ func place(seq uint64, behind int) uint64 { return seq<<seqShift - uint64(behind
 
 // message is the inverse of place.
 func message(number uint64) (seq uint64, behind int) {
-	seq = (number + maxEntries - 1) >> seqShift
-	return seq, int(seq<<seqShift - number)
+	seq = number >> seqShift
+	if behind = int(-number % maxEntries); behind > 0 {
+		seq++
+	}
+	return seq, behind
 }
 
 type frameKind byte

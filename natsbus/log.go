@@ -3,6 +3,7 @@ package natsbus
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -28,7 +29,8 @@ type busLog struct {
 	writer    *asker
 	linkErr   error
 
-	stream   *ensured // the log's stream and the epoch's bucket
+	stream   *ensured     // the log's stream and the epoch's bucket
+	capacity atomic.Int64 // what the log's stream may hold, in bytes
 	register replica
 
 	mu        sync.Mutex // guards what follows

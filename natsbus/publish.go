@@ -42,6 +42,15 @@ type part struct {
 	frame frame
 }
 
+// size returns about how much of the stream's bytes the part will take.
+func (p *part) size() int64 {
+	n := int64(headerRoom + frameOverhead)
+	for _, data := range p.frame.data {
+		n += int64(len(data)) + entryOverhead
+	}
+	return n
+}
+
 // Publish implements [backplane.Log].
 //
 // Entries without a key travel together in one message, so they are stored as
@@ -173,9 +182,8 @@ func validKey(key string) bool {
 
 // parts divides a batch into messages.
 func (l *busLog) parts(b backplane.Batch) ([]part, error) {
-	// What the server, and what the stream can hold of one message.
-	limit := min(l.main.nc.MaxPayload(), max(l.cfg.RetentionBytes, minBytes)) - headerRoom - frameOverhead - entryOverhead
-	target := min(limit, partBytes, max(l.cfg.RetentionBytes, minBytes)/16)
+	limit := l.main.nc.MaxPayload() - headerRoom - frameOverhead - entryOverhead
+	target := min(limit, partBytes, l.cfg.RetentionBytes/16)
 	number := strconv.FormatUint(b.Number, 10)
 	var out []part
 	var size int64
@@ -232,7 +240,7 @@ func (l *busLog) lastOf(ctx context.Context, subject string) (decoded, error) {
 		if err = l.main.await(ctx); err != nil {
 			return err
 		}
-		m, err = l.get(ctx, l.main, map[string]any{"last_by_subj": subject})
+		m, err = l.get(ctx, map[string]any{"last_by_subj": subject})
 		return err
 	})
 	if code(err) == codeMessageNotFound {
@@ -246,6 +254,13 @@ func (l *busLog) lastOf(ctx context.Context, subject string) (decoded, error) {
 
 // publishParts stores the parts, and returns the sequence of each.
 func (l *busLog) publishParts(ctx context.Context, p *producer, b backplane.Batch, parts []part) ([]uint64, error) {
+	var largest int64
+	for i := range parts {
+		largest = max(largest, parts[i].size())
+	}
+	if err := l.makeRoom(ctx, largest); err != nil {
+		return nil, err
+	}
 	seqs := make([]uint64, len(parts))
 	for i := 0; i < len(parts); {
 		if parts[i].key == "" {

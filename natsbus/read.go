@@ -22,7 +22,12 @@ const (
 )
 
 // get reads one message from the leader of the log's stream.
-func (l *busLog) get(ctx context.Context, on *link, ask map[string]any) (stored, error) {
+func (l *busLog) get(ctx context.Context, ask map[string]any) (stored, error) {
+	return l.getFrom(ctx, l.names.log, ask)
+}
+
+// getFrom reads one message from the leader of a stream.
+func (l *busLog) getFrom(ctx context.Context, stream string, ask map[string]any) (stored, error) {
 	var answer struct {
 		Message struct {
 			Seq  uint64    `json:"seq"`
@@ -30,7 +35,7 @@ func (l *busLog) get(ctx context.Context, on *link, ask map[string]any) (stored,
 			Time time.Time `json:"time"`
 		} `json:"message"`
 	}
-	if err := on.api(ctx, "STREAM.MSG.GET."+l.names.log, ask, &answer); err != nil {
+	if err := l.main.api(ctx, "STREAM.MSG.GET."+stream, ask, &answer); err != nil {
 		return stored{}, err
 	}
 	m := &answer.Message

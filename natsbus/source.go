@@ -27,6 +27,7 @@ type source struct {
 	// verdict says what to do when the server does not have the anchor: nil and
 	// true to start behind it, an error that is not transient to give up.
 	verdict func(context.Context, anchor) (bool, error)
+	missing func()     // told when the stream seems to be gone
 	kicks   chan error // reasons to drop the present consumer
 
 	mu   sync.Mutex // guards what follows
@@ -46,7 +47,7 @@ type source struct {
 }
 
 func (l *busLog) newSource(stream string, at anchor) *source {
-	s := &source{log: l, link: l.feed, stream: stream, verdict: l.verdict, at: at, kicks: make(chan error, 1), wake: make(chan struct{}, 1), fresh: time.Now()}
+	s := &source{log: l, link: l.feed, stream: stream, verdict: l.verdict, missing: l.stream.doubt, at: at, kicks: make(chan error, 1), wake: make(chan struct{}, 1), fresh: time.Now()}
 	s.seq, _ = message(at.Seq)
 	s.room.L = &s.mu
 	return s

@@ -17,13 +17,10 @@ import (
 // field for.
 const (
 	metaLayout = "sseplane.layout"
-	metaAge    = "sseplane.age" // Config.RetentionAge
+	metaAge    = "sseplane.age"   // Config.RetentionAge
+	metaBytes  = "sseplane.bytes" // Config.RetentionBytes
 	layout     = "1"
 )
-
-// minBytes is the least that a log's stream may hold, so that there is room for
-// the newest entry and for marks whatever Config.RetentionBytes says.
-const minBytes = 64 << 10
 
 // Windows of the server's duplicate detection shorter than this it refuses.
 const minWindow = 100 * time.Millisecond
@@ -37,7 +34,7 @@ func (l *busLog) logConfig() jetstream.StreamConfig {
 		Replicas:    l.bus.options.replicas,
 		Retention:   jetstream.LimitsPolicy,
 		Discard:     jetstream.DiscardOld,
-		MaxBytes:    max(l.cfg.RetentionBytes, minBytes),
+		MaxBytes:    l.cfg.RetentionBytes,
 		MaxMsgs:     -1,
 		// Age is kept by the nodes (see keepRetention): the server would take the
 		// newest entry too, and would let the duplicate window be no longer.
@@ -45,7 +42,7 @@ func (l *busLog) logConfig() jetstream.StreamConfig {
 		Duplicates:  max(l.cfg.IdempotencyWindow, minWindow),
 		AllowDirect: true,
 		DenyDelete:  true, // a deleted message would be a hole
-		Metadata:    map[string]string{metaLayout: layout, metaAge: l.cfg.RetentionAge.String()},
+		Metadata:    map[string]string{metaLayout: layout, metaAge: l.cfg.RetentionAge.String(), metaBytes: strconv.FormatInt(l.cfg.RetentionBytes, 10)},
 	}
 }
 
@@ -140,6 +137,7 @@ func (l *busLog) ensureLog(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+			l.capacity.Store(info.Config.MaxBytes)
 			return l.ensureEpoch(ctx, info)
 		})
 	})
@@ -209,6 +207,9 @@ func foreign(have, want *jetstream.StreamConfig) error {
 // merged returns have with what want decides, and whether that is a change.
 // What an operator has set besides (placement, compression, a description) stays.
 func merged(have, want jetstream.StreamConfig) (jetstream.StreamConfig, bool) {
+	if want.Metadata[metaBytes] != "" && have.Metadata[metaBytes] == want.Metadata[metaBytes] {
+		want.MaxBytes = have.MaxBytes // more than that for the newest entry's sake, perhaps
+	}
 	changed := have.MaxBytes != want.MaxBytes || have.Duplicates != want.Duplicates || have.Replicas != want.Replicas ||
 		!have.AllowDirect || !have.DenyDelete
 	have.MaxBytes, have.Duplicates, have.Replicas = want.MaxBytes, want.Duplicates, want.Replicas

@@ -106,7 +106,7 @@ func newServer(t testing.TB, name string, port int) *Server {
 
 func (s *Server) configure(extra string) {
 	s.t.Helper()
-	conf := fmt.Sprintf("server_name: %s\nlisten: 127.0.0.1:%d\njetstream { store_dir: %q, max_mem: 2G, max_file: 4G }\n%s\n",
+	conf := fmt.Sprintf("server_name: %s\nlisten: 127.0.0.1:%d\njetstream { store_dir: %q, max_mem: 100G, max_file: 100G }\n%s\n",
 		s.Name, s.port, s.Dir, extra)
 	if err := os.WriteFile(s.conf, []byte(conf), 0o600); err != nil {
 		s.t.Fatal(err)
