@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -252,3 +254,126 @@ func TestMemoryLose(t *testing.T) {
 		t.Fatalf("got %+v", b)
 	}
 }
+
+// A Memory waits in the calls of others and nowhere else.
+func TestMemoryIdleHasNoGoroutine(t *testing.T) {
+	before := runtime.NumGoroutine()
+	l := openMemory(t, NewMemory(), testConfig("n"))
+	mustPublish(t, l, 1, "a")
+	if err := l.Renew(t.Context(), "n1", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		t.Fatalf("%d goroutines became %d", before, after)
+	}
+}
+
+func TestMemoryRefusesBadBatches(t *testing.T) {
+	l := openMemory(t, NewMemory(), testConfig("n"))
+	one := []Message{{Data: []byte("x")}}
+	for name, b := range map[string]Batch{
+		"no producer":    {Number: 1, Messages: one},
+		"no number":      {Producer: "p", Messages: one},
+		"no messages":    {Producer: "p", Number: 1},
+		"bad key":        {Producer: "p", Number: 1, Messages: []Message{{Key: "a b"}}},
+		"long key":       {Producer: "p", Number: 1, Messages: []Message{{Key: strings.Repeat("x", 65)}}},
+		"foreign key":    {Producer: "p", Number: 1, Messages: []Message{{Key: "é"}}},
+		"bad producer":   {Producer: "\xff", Number: 1, Messages: one},
+		"among good one": {Producer: "p", Number: 1, Messages: []Message{{}, {Key: "*"}}},
+	} {
+		if _, err := l.Publish(t.Context(), b); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	mustPublish(t, l, 1, "a", "b")
+	if _, err := l.Publish(t.Context(), Batch{Producer: "p", Number: 1, Messages: one}); err == nil {
+		t.Error("a batch repeated with fewer messages: accepted")
+	}
+	if b := mustBounds(t, l); b.Last.Seq != 2 {
+		t.Errorf("the log ends at %v", b.Last)
+	}
+}
+
+func TestMemoryRefusesBadRegistrations(t *testing.T) {
+	l := openMemory(t, NewMemory(), testConfig("n"))
+	for name, s := range map[string]Session{
+		"another node": {ID: "s", Client: "c", Node: "other"},
+		"no id":        {Client: "c", Node: "n"},
+		"no client":    {ID: "s", Node: "n"},
+		"bad topic":    {ID: "s", Client: "c", Node: "n", Topics: []string{"t", ""}},
+	} {
+		if _, err := l.Update(t.Context(), "n", []Session{s}, nil); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if err := l.Renew(t.Context(), "n", 0); err == nil {
+		t.Error("a lease of no time: accepted")
+	}
+	for name, f := range map[string]Fact{
+		"no client": {Kind: FactMetadata, TTL: time.Minute},
+		"no TTL":    {Client: "c", Kind: FactMetadata},
+	} {
+		if err := l.Put(t.Context(), []Fact{f}); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// A second leaving is not mixed up with one whose callback still runs.
+func TestMemoryLeavesOneAtATime(t *testing.T) {
+	cfg := testConfig("n")
+	cfg.ResumeGrace = 0
+	l := openMemory(t, NewMemory(), cfg)
+	left := Debt{Kind: ClientLeft, Session: Session{Client: "c"}}
+	come := func(id string) {
+		t.Helper()
+		r, err := l.Update(t.Context(), "n", []Session{{ID: id, Client: "c", Node: "n"}}, []string{id})
+		if err != nil || !slices.Equal(r.Joined, []string{"c"}) {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	collect := func(want int) {
+		t.Helper()
+		debts, err := l.Collect(t.Context(), "n", 10)
+		if err != nil || len(debts) != want {
+			t.Fatalf("collected %+v, %v; want %d", debts, err, want)
+		}
+	}
+	come("a")
+	collect(1)
+	come("b")
+	collect(0)
+	if err := l.Settle(t.Context(), "n", []Debt{left}); err != nil {
+		t.Fatal(err)
+	}
+	collect(1)
+}
+
+func TestMemoryCloseWaitsForItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := NewMemory().Open(t.Context(), testConfig("n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := mustBounds(t, l).Last
+		gate, done := make(chan struct{}), make(chan error)
+		go func() { done <- l.Follow(t.Context(), start, stuck(gate)) }()
+		mustPublish(t, l, 1, "a")
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := l.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close with a follower that does not return: %v", err)
+		}
+		close(gate)
+		if err := <-done; !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// stuck is a follower that returns when its channel is closed.
+type stuck chan struct{}
+
+func (stuck) Link(error)    {}
+func (s stuck) Page(p Page) { <-s }

@@ -125,6 +125,7 @@ func TestCutFollower(t *testing.T) {
 				healedAt := time.Now()
 				faults.Line("a").Heal()
 				f.wait(11)
+				synctest.Wait()
 				cancel()
 				<-done
 				if len(told.errs) != 3 || told.errs[0] != nil || told.errs[1] == nil || told.errs[2] != nil {
