@@ -77,6 +77,9 @@ func (b *Broker) Start(ctx context.Context) error {
 	if err := b.start(); err != nil {
 		return err
 	}
+	if b.stop.stopping() {
+		return ErrClosed
+	}
 	select {
 	case <-b.node.reached:
 		return nil

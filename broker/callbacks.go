@@ -2,12 +2,11 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
-	"time"
 
 	"github.com/sseplane/sseplane/backplane"
 )
@@ -39,7 +38,6 @@ type callbacks struct {
 	mu           sync.Mutex // guards the rest
 	queue        []callback
 	disconnected func(clientId, sessionId string)
-	runningSince time.Time // zero: none is running
 	closed       bool
 }
 
@@ -131,27 +129,23 @@ func (c *callbacks) pay(d backplane.Debt) {
 
 // call runs one function of the application and survives it.
 func (c *callbacks) call(name string, f func()) {
-	c.mark(time.Now())
-	defer c.mark(time.Time{})
-	defer func() {
-		if p := recover(); p != nil {
-			c.logger.Error("sseplane: "+name+" panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	_ = guarded(c.logger, name, func() error { f(); return nil })
+}
+
+// insideCallback reports whether the calling goroutine is running one of the
+// application's callbacks, of any broker: whether callbacks.call is on its stack.
+func insideCallback() bool {
+	pcs := make([]uintptr, 512)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, "/broker.(*callbacks).call") {
+			return true
 		}
-	}()
-	f()
-}
-
-func (c *callbacks) mark(since time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.runningSince = since
-}
-
-// running returns since when a callback has been running; zero if none is.
-func (c *callbacks) running() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.runningSince
+		if !more {
+			return false
+		}
+	}
 }
 
 func (c *callbacks) close() {

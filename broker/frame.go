@@ -83,6 +83,9 @@ func appendRetry(dst []byte, retry time.Duration) []byte {
 	return append(dst, '\n')
 }
 
+// openingFrame is an empty comment.
+var openingFrame = &frame{bytes: []byte(":\n\n")}
+
 // heartbeatFrame is a comment, for sessions that are not caught up.
 func heartbeatFrame() *frame { return &frame{bytes: sse.HeartbeatEvent{}.Prepare()} }
 

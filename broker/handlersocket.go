@@ -14,6 +14,7 @@ import (
 type handlerSocket struct {
 	w         http.ResponseWriter
 	control   *http.ResponseController
+	flushers  []func() error
 	deadline  time.Duration
 	signal    chan struct{}
 	frames    []*frame  // reused
@@ -23,24 +24,53 @@ type handlerSocket struct {
 
 func newHandlerSocket(w http.ResponseWriter, deadline time.Duration) *handlerSocket {
 	return &handlerSocket{
-		w: w, control: http.NewResponseController(w), deadline: deadline,
+		w: w, control: http.NewResponseController(w), flushers: flushersOf(w), deadline: deadline,
 		signal: make(chan struct{}, 1), deadlines: true,
 	}
 }
 
-// canStream reports whether w, or a writer that it wraps, can flush, without
-// writing anything.
+// canStream reports whether what is written to w can be flushed to the client: whether
+// the innermost of the writers that it wraps can. (One further out may have a Flush
+// that does nothing when the one below has none.) Nothing is written.
 func canStream(w http.ResponseWriter) bool {
 	for {
-		switch t := w.(type) {
-		case interface{ FlushError() error }, http.Flusher:
-			return true
-		case interface{ Unwrap() http.ResponseWriter }:
-			w = t.Unwrap()
-		default:
-			return false
+		if wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
+			w = wrapper.Unwrap()
+			continue
 		}
+		return flusherOf(w) != nil
 	}
+}
+
+// flushersOf returns what has to be called, in this order, to get everything that was
+// written to w on its way: the outermost writer with a Flush, which as a rule
+// calls the next; and, where a writer without one is below, the next that has one.
+func flushersOf(w http.ResponseWriter) []func() error {
+	var flushers []func() error
+	reached := false // by the Flush of the one above
+	for w != nil {
+		flush := flusherOf(w)
+		if flush != nil && !reached {
+			flushers = append(flushers, flush)
+		}
+		reached = flush != nil
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = wrapper.Unwrap()
+	}
+	return flushers
+}
+
+func flusherOf(w http.ResponseWriter) func() error {
+	switch t := w.(type) {
+	case interface{ FlushError() error }:
+		return t.FlushError
+	case http.Flusher:
+		return func() error { t.Flush(); return nil }
+	}
+	return nil
 }
 
 func (h *handlerSocket) wake() {
@@ -53,7 +83,7 @@ func (h *handlerSocket) wake() {
 func (h *handlerSocket) serve(ctx context.Context, s *session) error {
 	// The server's own deadlines are for requests that end.
 	_ = h.control.SetReadDeadline(time.Time{})
-	flushed := false // the headers, with the first frames or alone
+	opened := false // the headers have been sent
 	for {
 		frames, open := s.take(h.frames[:0])
 		if len(frames) > 0 {
@@ -65,13 +95,13 @@ func (h *handlerSocket) serve(ctx context.Context, s *session) error {
 			if err != nil {
 				return err
 			}
-			flushed = true
+			opened = true
 			continue
 		}
-		if !flushed {
-			flushed = true
-			h.extend(time.Now())
-			if err := h.flush(); err != nil {
+		if !opened {
+			// With something, because some writers flush nothing before the first write.
+			opened = true
+			if err := h.write([]*frame{openingFrame}); err != nil {
 				return err
 			}
 		}
@@ -105,8 +135,10 @@ func (h *handlerSocket) write(frames []*frame) error {
 }
 
 func (h *handlerSocket) flush() error {
-	if err := h.control.Flush(); err != nil {
-		return h.failed(err)
+	for _, flush := range h.flushers {
+		if err := flush(); err != nil {
+			return h.failed(err)
+		}
 	}
 	return nil
 }

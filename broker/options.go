@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -276,7 +277,7 @@ func (r *reauthorization) start(now time.Time, s *session) {
 	r.launch(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, r.every)
 		defer cancel()
-		err := guarded(func() error { return r.check(ctx) })
+		err := guarded(s.node.logger, "re-authorisation", func() error { return r.check(ctx) })
 		s.node.mu.Lock()
 		r.busy = false
 		s.node.mu.Unlock()
@@ -286,11 +287,16 @@ func (r *reauthorization) start(now time.Time, s *session) {
 	})
 }
 
-// guarded calls a function of the application and makes an error of its panic.
-func guarded(f func() error) (err error) {
+// errPanicked is what a panic of the application's functions becomes.
+var errPanicked = errors.New("broker: the application's function panicked")
+
+// guarded calls a function that may be the application's, and makes a logged error of
+// its panic.
+func guarded(logger *slog.Logger, name string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("broker: the application's function panicked: %v", p)
+			logger.Error("sseplane: "+name+" panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %v", errPanicked, p)
 		}
 	}()
 	return f()

@@ -140,11 +140,14 @@ type unauthorized struct{ error }
 func (e unauthorized) Unwrap() error { return e.error }
 
 func (b *Broker) identify(identify func() (Client, error)) (c Client, err error) {
-	err = guarded(func() error {
+	err = guarded(b.cfg.logger, "identify", func() (err error) {
 		c, err = identify()
 		return err
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errPanicked):
+		return c, err
+	case err != nil:
 		return c, unauthorized{err}
 	}
 	c.Topics = slices.Clone(c.Topics)
@@ -261,7 +264,7 @@ func (b *Broker) retry() time.Duration {
 
 // stream serves an admitted session until it ends.
 func (b *Broker) stream(ctx context.Context, s *session) error {
-	err := guarded(func() error { return s.socket.serve(ctx, s) })
+	err := guarded(b.cfg.logger, "the http.ResponseWriter", func() error { return s.socket.serve(ctx, s) })
 	b.drop(s, err)
 	return s.reason()
 }

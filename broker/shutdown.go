@@ -14,8 +14,6 @@ const (
 	closeTimeout = 5 * time.Second
 	// drainStep is the longest pause between the ends of two sessions in a drain.
 	drainStep = 20 * time.Millisecond
-	// hookPatience is how long Close waits for a hook that may be its own caller.
-	hookPatience = time.Second
 )
 
 // stopping is the end of a broker.
@@ -37,6 +35,13 @@ func (s *stopping) begin() bool {
 	return s.started
 }
 
+// stopping reports whether the end has begun.
+func (s *stopping) stopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopped
+}
+
 // closed reports whether the broker takes no more calls.
 func (s *stopping) closed() bool {
 	select {
@@ -54,6 +59,8 @@ func (s *stopping) closed() bool {
 // the disconnect callbacks run. It blocks until all that is done, or ctx ends: then
 // the rest is cut short and it returns ctx's error.
 //
+// Called from a hook it begins the end and does not wait, like Close.
+//
 // It composes with http.Server: server.RegisterOnShutdown(func() { b.Shutdown(ctx) }).
 func (b *Broker) Shutdown(ctx context.Context) error {
 	drain := defaultDrain
@@ -61,40 +68,30 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 		drain = time.Until(deadline) * 3 / 4
 	}
 	b.teardownOnce(max(drain, 0))
-	return b.awaitEnd(ctx, false)
+	return b.awaitEnd(ctx)
 }
 
 // Close ends all connections at once, runs the disconnect callbacks, and releases
 // everything. It waits for all of it for at most 5 seconds. It may be called
-// twice, at any time, and from a hook, where it returns after a second, before its end.
+// twice, at any time, and from a hook: there it does not wait, because the end
+// waits for the hook to return.
 func (b *Broker) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	b.teardownOnce(0)
-	return b.awaitEnd(ctx, true)
+	return b.awaitEnd(ctx)
 }
 
-func (b *Broker) awaitEnd(ctx context.Context, mayBeHook bool) error {
-	var hook <-chan time.Time
-	if mayBeHook {
-		t := time.NewTicker(hookPatience)
-		defer t.Stop()
-		hook = t.C
+func (b *Broker) awaitEnd(ctx context.Context) error {
+	if insideCallback() {
+		return nil
 	}
-	since := b.callbacks.running()
-	for {
-		select {
-		case <-b.stop.done:
-			return nil
-		case <-hook:
-			if !since.IsZero() && b.callbacks.running() == since {
-				return nil // it goes on when the hook has returned
-			}
-			since = b.callbacks.running()
-		case <-ctx.Done():
-			b.stop.hurry()
-			return ctx.Err()
-		}
+	select {
+	case <-b.stop.done:
+		return nil
+	case <-ctx.Done():
+		b.stop.hurry()
+		return ctx.Err()
 	}
 }
 
@@ -175,6 +172,9 @@ func (b *Broker) drain(ctx context.Context, over time.Duration) {
 	step := min(over/time.Duration(len(sessions)+1), drainStep)
 	begun := time.Now()
 	for i, s := range sessions {
+		if s.reason() != nil {
+			continue // it has ended meanwhile
+		}
 		if late := begun.Add(time.Duration(i) * step); step > 0 && time.Until(late) > time.Millisecond {
 			sleep(ctx, time.Until(late))
 		}
