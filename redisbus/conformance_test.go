@@ -32,8 +32,10 @@ func conform(t *testing.T, client func() redis.UniversalClient) {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for _, version := range redistest.Versions {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			server := redistest.Start(t, version)
 			conform(t, func() redis.UniversalClient {
 				return redis.NewClient(&redis.Options{Addr: server.Addr})
@@ -43,8 +45,10 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceCluster(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"redis-7.0", "valkey-8.1"} {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			cluster := redistest.StartCluster(t, version)
 			conform(t, func() redis.UniversalClient { return cluster.Client() })
 		})
@@ -52,6 +56,7 @@ func TestConformanceCluster(t *testing.T) {
 }
 
 func TestConformanceSentinel(t *testing.T) {
+	t.Parallel()
 	sentinel := redistest.StartSentinel(t, "redis-8.0")
 	conform(t, func() redis.UniversalClient { return sentinel.Client() })
 }

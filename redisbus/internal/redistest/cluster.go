@@ -134,3 +134,23 @@ func (c *Cluster) ReplicaOf(primary *Server) *Server {
 	c.t.Fatalf("%s has no replica", primary.Addr)
 	return nil
 }
+
+// MoveSlot moves a slot, key by key, from its owner to another primary.
+func (c *Cluster) MoveSlot(slot int64, from, to *Server) {
+	c.t.Helper()
+	fromID, toID := from.Do("cluster", "myid"), to.Do("cluster", "myid")
+	to.Do("cluster", "setslot", slot, "importing", fromID)
+	from.Do("cluster", "setslot", slot, "migrating", toID)
+	for {
+		keys := from.Do("cluster", "getkeysinslot", slot, 1).([]any)
+		if len(keys) == 0 {
+			break
+		}
+		from.Do("migrate", "127.0.0.1", to.Port, keys[0], 0, 5000)
+	}
+	for _, s := range append([]*Server{to, from}, c.all()...) {
+		if s.Info("role") == "master" {
+			s.Do("cluster", "setslot", slot, "node", toID)
+		}
+	}
+}

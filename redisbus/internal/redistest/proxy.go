@@ -145,6 +145,13 @@ func (p *Proxy) Refuse(refuse bool) {
 	p.refuse = refuse
 }
 
+// To makes new connections go to another address.
+func (p *Proxy) To(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // Stall holds back what goes up to the server and what comes down from it, on the connections
 // that there are; new ones work. The connections stay open.
 func (p *Proxy) Stall(up, down bool) {

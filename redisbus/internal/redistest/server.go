@@ -82,6 +82,11 @@ func Env(env ...string) Option {
 	return func(s *Server) { s.env = append(s.env, env...) }
 }
 
+// Clock shifts the server's wall clock.
+func Clock(by time.Duration) Option {
+	return Env(fmt.Sprintf("CLOCK_SHIFT=%d", int(by.Seconds())))
+}
+
 // Start starts a server and waits until it answers.
 func Start(t testing.TB, version string, options ...Option) *Server {
 	t.Helper()

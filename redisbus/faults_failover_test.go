@@ -1,0 +1,209 @@
+package redisbus_test
+
+import (
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sseplane/sseplane/redisbus/internal/redistest"
+)
+
+func sentinelWorld(t *testing.T, version string) (*redistest.Sentinel, *world) {
+	t.Helper()
+	s := redistest.StartSentinel(t, version)
+	var clients []redis.UniversalClient
+	for range 3 {
+		clients = append(clients, s.Client())
+	}
+	return s, newWorld(t, clients...)
+}
+
+func TestSentinelFailoverPlanned(t *testing.T) {
+	t.Parallel()
+	s, w := sentinelWorld(t, "redis-7.0")
+	old := s.Primary()
+	s.Failover()
+	s.WaitOtherPrimary(old)
+	w.finish(true)
+}
+
+func TestSentinelPrimaryKilled(t *testing.T) {
+	t.Parallel()
+	s, w := sentinelWorld(t, "redis-8.0")
+	old := s.Primary()
+	old.Kill()
+	s.WaitOtherPrimary(old)
+	w.flows("on the new primary")
+	old.Launch() // with nothing, and for a moment sure to be the primary
+	redistest.WaitReplica(t, old)
+	w.finish(true)
+}
+
+func TestSentinelPrimaryPaused(t *testing.T) {
+	t.Parallel()
+	s, w := sentinelWorld(t, "valkey-8.1")
+	old := s.Primary()
+	old.Pause()
+	s.WaitOtherPrimary(old)
+	w.flows("on the new primary")
+	old.Resume()
+	redistest.WaitReplica(t, old)
+	w.finish(true)
+}
+
+// pair is a primary and a replica of it that can be cut off, behind one address.
+type pair struct {
+	primary, replica *redistest.Server
+	replication      *redistest.Proxy
+	address          *redistest.Proxy
+}
+
+func newPair(t *testing.T, version string, replicaOptions ...redistest.Option) *pair {
+	t.Helper()
+	p := &pair{primary: redistest.Start(t, version)}
+	p.replication = redistest.NewProxy(t, p.primary.Addr)
+	p.replica = redistest.Start(t, version, replicaOptions...)
+	p.replicate(t)
+	p.address = redistest.NewProxy(t, p.primary.Addr)
+	return p
+}
+
+func (p *pair) replicate(t *testing.T) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(p.replication.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.replica.Do("replicaof", host, port)
+	redistest.WaitReplica(t, p.replica)
+}
+
+// promote makes the replica the primary, and kills the old one or lets it live.
+func (p *pair) promote(kill bool) {
+	if kill {
+		p.primary.Kill()
+	}
+	p.replica.Do("replicaof", "no", "one")
+	p.address.To(p.replica.Addr)
+	p.address.Cut()
+}
+
+func TestFailoverWithLostTail(t *testing.T) {
+	t.Parallel()
+	for _, version := range redistest.Versions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, version)
+			w := newWorld(t, clientsOf(p.address.Addr, 3)...)
+			p.replication.Refuse(true)
+			p.replication.Cut()
+			w.flows("without the replica")
+			p.promote(true)
+			if o := w.finish(true); o.resets < 3 {
+				t.Errorf("%d resets of 3 nodes: each of them had what was lost", o.resets)
+			}
+		})
+	}
+}
+
+func TestFailoverWithLostTailAndClockBehind(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "redis-7.0", redistest.Clock(-5*time.Second))
+	w := newWorld(t, clientsOf(p.address.Addr, 3)...)
+	p.replication.Refuse(true)
+	p.replication.Cut()
+	w.flows("without the replica")
+	p.promote(true)
+	if o := w.finish(true); o.resets < 3 {
+		t.Errorf("%d resets of 3 nodes: each of them had what was lost", o.resets)
+	}
+}
+
+func TestFailoverWithoutLoss(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "valkey-8.1", redistest.Clock(-5*time.Second))
+	w := newWorld(t, clientsOf(p.address.Addr, 2)...)
+	// Writes stop, the replica catches up, then it takes over: as an operator does it.
+	p.primary.Do("client", "pause", 10000, "write")
+	redistest.Eventually(t, "the replica is up to date", func() error {
+		if a, b := p.primary.Info("master_repl_offset"), p.replica.Info("master_repl_offset"); a != b {
+			return strconv.ErrRange
+		}
+		return nil
+	})
+	p.promote(true)
+	noLoss(t, w.finish(true))
+}
+
+func TestEmptyReplicaPromoted(t *testing.T) {
+	t.Parallel()
+	for _, kill := range []bool{true, false} {
+		t.Run("old primary killed "+strconv.FormatBool(kill), func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, "redis-8.0", redistest.Clock(-5*time.Second))
+			w := newWorld(t, clientsOf(p.address.Addr, 2)...)
+			p.replication.Refuse(true)
+			p.replication.Cut()
+			p.replica.Do("replicaof", "no", "one")
+			p.replica.Do("flushall")
+			p.promote(kill)
+			if o := w.finish(false); o.resets < 2 {
+				t.Errorf("%d resets of 2 nodes", o.resets)
+			}
+		})
+	}
+}
+
+func clusterWorld(t *testing.T, version string, nodes int) (*redistest.Cluster, *world) {
+	t.Helper()
+	c := redistest.StartCluster(t, version)
+	var clients []redis.UniversalClient
+	for range nodes {
+		clients = append(clients, c.Client())
+	}
+	return c, newWorld(t, clients...)
+}
+
+// key is one of the keys of a test's namespace.
+func key(t *testing.T) string { return "sseplane:{" + t.Name() + "}:meta" }
+
+func TestClusterFailoverPlanned(t *testing.T) {
+	t.Parallel()
+	c, w := clusterWorld(t, "redis-7.0", 2)
+	owner, _ := c.Owner(key(t))
+	c.ReplicaOf(owner).Do("cluster", "failover")
+	redistest.Eventually(t, "the replica owns the slot", func() error {
+		if owner.Info("role") == "master" {
+			return strconv.ErrRange
+		}
+		return nil
+	})
+	noLoss(t, w.finish(true))
+}
+
+func TestClusterPrimaryKilled(t *testing.T) {
+	t.Parallel()
+	c, w := clusterWorld(t, "valkey-8.1", 2)
+	owner, _ := c.Owner(key(t))
+	owner.Kill()
+	w.finish(true)
+}
+
+func TestClusterSlotMigrated(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"redis-7.0", "redis-8.0"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			c, w := clusterWorld(t, version, 3)
+			for range 2 {
+				from, to := c.Owner(key(t))
+				c.MoveSlot(c.Slot(key(t)), from, to)
+				w.flows("on the new owner")
+			}
+			noLoss(t, w.finish(true))
+		})
+	}
+}
