@@ -157,6 +157,7 @@ func (b *Broker) boot() {
 	follower.clients = b.factsOf
 	follower.onBroken = b.broken
 	follower.onMoved = b.roster.relist
+	follower.onDeaf = func() { b.node.endAll(b.sendAway) }
 	scanner := newScanner(b.node, b.log, b.cfg)
 	clock := newClock(b.node, b.cfg)
 	keeper := newKeeper(b.node, b.log, b.cfg, b.roster, b.callbacks)
@@ -185,9 +186,12 @@ func (b *Broker) factsOf(ctx context.Context, clients []string) ([]backplane.Fac
 func (b *Broker) lapsed(nodeID string) {
 	if b.roster.newLife(nodeID, randomID()) {
 		b.cfg.logger.Warn("sseplane: this node was taken for dead; its sessions reconnect")
-		b.node.newLife(func(s *session) { s.end(ErrNodeLapsed, newFarewellFrame(b.retry())) })
+		b.node.newLife(b.sendAway)
 	}
 }
+
+// sendAway ends a session that this node can not serve rightly any more.
+func (b *Broker) sendAway(s *session) { s.end(ErrNodeLapsed, newFarewellFrame(b.retry())) }
 
 // broken sends the sessions elsewhere, because this node can not go on.
 func (b *Broker) broken(err error) {

@@ -96,7 +96,7 @@ func heartbeatEvery(d time.Duration) ConnectOption {
 const maxTopics = 1000
 
 // validate checks what the application said, and returns the metadata as JSON.
-func (c *connectConfig) validate() (metadata []byte, err error) {
+func (c *connectConfig) validate(maxMetadata int) (metadata []byte, err error) {
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -114,16 +114,19 @@ func (c *connectConfig) validate() (metadata []byte, err error) {
 	if c.client.Metadata == nil {
 		return nil, nil
 	}
-	return encodeMetadata(c.client.Metadata)
+	return encodeMetadata(c.client.Metadata, maxMetadata)
 }
 
-func encodeMetadata(m ClientMetadata) ([]byte, error) {
+func encodeMetadata(m ClientMetadata, limit int) ([]byte, error) {
 	if m == nil {
 		m = ClientMetadata{}
 	}
 	value, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("broker: metadata: %w", err)
+	}
+	if len(value) > limit {
+		return nil, fmt.Errorf("%w: metadata of %d bytes, limit %d", ErrEventTooLarge, len(value), limit)
 	}
 	return value, nil
 }

@@ -86,7 +86,7 @@ func (b *Broker) Disconnect(ctx context.Context, clientId, reason string) error 
 	}
 	// For nodes that find the entry trimmed when they come back.
 	err = b.log.Put(ctx, []backplane.Fact{{
-		Client: clientId, Kind: backplane.FactDisconnect, Value: []byte(reason), Version: pos, TTL: b.cfg.retention,
+		Client: clientId, Kind: backplane.FactDisconnect, Value: []byte(reason), Version: pos, TTL: b.cfg.retention + 2*b.cfg.lease,
 	}})
 	if err != nil {
 		return unavailable("write the register", err)
@@ -111,12 +111,9 @@ func (b *Broker) SetClientMetadata(clientId string, metadata map[string]any) err
 	if err := b.validClient(clientId); err != nil {
 		return err
 	}
-	value, err := encodeMetadata(metadata)
+	value, err := encodeMetadata(metadata, b.cfg.maxEvent)
 	if err != nil {
 		return err
-	}
-	if len(value) > b.cfg.maxEvent {
-		return fmt.Errorf("%w: metadata of %d bytes, limit %d", ErrEventTooLarge, len(value), b.cfg.maxEvent)
 	}
 	if err := b.requireKnown(ctx, clientId); err != nil {
 		return err

@@ -13,20 +13,22 @@ import (
 // follower keeps the node up to date with the log: it does the I/O that the
 // node itself does not do.
 type follower struct {
-	node     *node
-	log      backplane.Log
-	logger   *slog.Logger
-	clients  func(ctx context.Context, clients []string) ([]backplane.Fact, error)
-	recheck  chan struct{} // sessions wait for an answer of the bus
-	moved    chan string   // the bus has moved on to this epoch
-	window   int           // bytes
-	onBroken func(error)   // the node can follow no longer
-	onMoved  func()        // the bus has lost history, and perhaps the register
+	node      *node
+	log       backplane.Log
+	logger    *slog.Logger
+	clients   func(ctx context.Context, clients []string) ([]backplane.Fact, error)
+	recheck   chan struct{} // sessions wait for an answer of the bus
+	moved     chan string   // the bus has moved on to this epoch
+	window    int           // bytes
+	retention time.Duration
+	onDeaf    func()      // disconnects may have been missed
+	onBroken  func(error) // the node can follow no longer
+	onMoved   func()      // the bus has lost history, and perhaps the register
 }
 
 func newFollower(n *node, log backplane.Log, cfg *config) *follower {
 	f := &follower{
-		node: n, log: log, logger: cfg.logger, window: cfg.windowBytes,
+		node: n, log: log, logger: cfg.logger, window: cfg.windowBytes, retention: cfg.retention,
 		recheck: make(chan struct{}, 1),
 		moved:   make(chan string, 1),
 	}
@@ -137,6 +139,9 @@ func (f *follower) jump(ctx context.Context) error {
 		return f.moveTo(ctx, b)
 	}
 	f.logger.Warn("sseplane: the retention has passed over this node", "first", b.First)
+	if f.node.deafFor() > f.retention {
+		f.onDeaf() // the register no longer knows all that this node has missed
+	}
 	return f.startOver(ctx, b.First, ResetRetention)
 }
 

@@ -34,6 +34,7 @@ type node struct {
 	life         int // counts how often others have taken the node for dead
 	stamp        uint64
 	skew         time.Duration // bus time minus ours
+	heard        time.Time     // when a page last came
 	waiting      map[*session]struct{}
 	scanning     map[*session]bool // whether its queue is empty
 	closed       error             // why no session may join any more
@@ -97,6 +98,7 @@ func (n *node) begin(tail backplane.Page) {
 	n.window = newWindow(tail.After)
 	n.pos = tail.After
 	n.setClock(tail.Now)
+	n.heard = time.Now()
 	for _, in := range tail.Entries {
 		if n.append(in, false) != nil {
 			break
@@ -118,6 +120,7 @@ func (n *node) take(p backplane.Page) error {
 		return fmt.Errorf("broker: page after %v does not continue the log at %v", p.After, n.pos)
 	}
 	n.setClock(p.Now)
+	n.heard = time.Now()
 	n.mu.Unlock()
 	for _, in := range p.Entries {
 		n.mu.Lock() // for each entry, so that sockets get their turn

@@ -100,7 +100,9 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 	for _, topic := range topics {
 		n.subscribe(s, key{kindTopic, topic}, 0)
 	}
-	n.subscribeJoined(s, local)
+	if len(n.subscribeJoined(s, local)) > 0 {
+		n.changed(s)
+	}
 	n.place(s, c, greeting)
 	return nil
 }
@@ -135,7 +137,9 @@ func (n *node) learnLate(s *session, facts []backplane.Fact) {
 	for _, f := range facts {
 		changed := local.learn([]backplane.Fact{f}, n.pos.Epoch)
 		if changed && f.Kind == backplane.FactTopic && !isJoined(f) && !slices.Contains(s.named, f.Name) {
-			n.unsubscribe(s, key{kindTopic, f.Name})
+			if n.unsubscribe(s, key{kindTopic, f.Name}) {
+				n.changed(s)
+			}
 		}
 	}
 	if local.disconnectedAfter(s.joinedAt) {
@@ -143,7 +147,11 @@ func (n *node) learnLate(s *session, facts []backplane.Fact) {
 		return
 	}
 	for _, other := range local.sessions {
-		for _, sub := range n.subscribeJoined(other, local) {
+		added := n.subscribeJoined(other, local)
+		if len(added) > 0 {
+			n.changed(other)
+		}
+		for _, sub := range added {
 			if n.window.hasBetween(sub, other.began, other.passed(n.pos.Seq)) {
 				n.resetNow(other, ResetHistory)
 				break
@@ -240,7 +248,7 @@ func (n *node) resetAtPosition(s *session, pos backplane.Position, reason ResetR
 	delete(n.scanning, s)
 	n.counters.resets.Add(1)
 	s.startOver(newResetFrame(n.resetEvent, pos, reason))
-	s.notBefore = time.Time{}
+	s.notBefore, s.lenient = time.Time{}, false
 	s.cursor = pos
 	s.began = pos.Seq
 	s.state = stateBehind

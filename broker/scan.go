@@ -172,6 +172,7 @@ func (n *node) handOut(page backplane.Page) {
 		}
 		frames, cursor, _ := w.collect(s, s.cursor.Seq, n.scratch[:0], n.queueFrames, n.queueBytes)
 		s.cursor = backplane.Position{Epoch: n.pos.Epoch, Seq: cursor}
+		s.lenient = false
 		if len(frames) > 0 {
 			n.scanning[s] = false // until its socket has taken them
 			s.fill(frames, true)

@@ -112,7 +112,7 @@ func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (
 	for _, o := range options {
 		o.applyConnect(&c)
 	}
-	metadata, err := c.validate()
+	metadata, err := c.validate(b.cfg.maxEvent)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,13 @@ import (
 // that their clients do not fetch everything anew at the same moment.
 const resetSpread = 2 * time.Second
 
+// deafFor returns how long ago the last page came.
+func (n *node) deafFor() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Since(n.heard)
+}
+
 // at returns where the node stands, even when it takes no sessions.
 func (n *node) at() backplane.Position {
 	n.mu.Lock()
@@ -70,9 +77,13 @@ func (n *node) relearn(facts []backplane.Fact, epoch string) {
 			case f.Kind != backplane.FactTopic:
 			case isJoined(f) && !s.wants(f, epoch):
 			case isJoined(f):
-				n.subscribe(s, key{kindTopic, f.Name}, 0)
+				if n.subscribe(s, key{kindTopic, f.Name}, 0) {
+					n.changed(s)
+				}
 			case behind || !sameEpoch && changed:
-				n.unsubscribe(s, key{kindTopic, f.Name})
+				if n.unsubscribe(s, key{kindTopic, f.Name}) {
+					n.changed(s)
+				}
 			}
 		}
 	}
