@@ -30,12 +30,13 @@ type Decoder struct {
 	// The block being read. Its first data line stays in the buffer of lines for as long as nothing more must be read;
 	// data has it once it was moved, or joined with a second one.
 	data     []byte
-	view     []byte
+	view     span
 	hasView  bool
 	hasData  bool
 	notASCII bool // the data may be other than ASCII
 	event    string
 	id       string
+	newID    bool // id is not yet the last event ID
 	begun    bool // a line of the block was seen
 
 	lastID   string
@@ -92,20 +93,30 @@ func NewDecoder(r io.Reader, options ...DecoderOption) *Decoder {
 // those of the reader, unchanged, ErrLineTooLong and ErrEventTooLarge. After an error Next returns the same error.
 func (d *Decoder) Next() (Message, error) {
 	for d.err == nil {
+		var err error
 		line, ok := d.lines.next()
 		switch {
 		case !ok:
-			d.err = d.fill()
+			err = d.fill()
 		case len(line) > d.maxLine:
-			d.err = d.lineTooLong()
+			err = d.lineTooLong()
 		case len(line) > 0:
-			d.err = d.field(line)
+			err = d.field(line)
 		default:
-			d.lastID = d.id
-			if d.hasData {
+			// Stores of pointers are what costs while the garbage collector runs: none without need.
+			if d.newID {
+				d.lastID, d.newID = d.id, false
+			}
+			if !d.hasData {
+				d.reset()
+			} else if d.size() > d.maxEvent {
+				err = d.eventTooLarge()
+			} else {
 				return d.message(), nil
 			}
-			d.reset()
+		}
+		if err != nil {
+			d.err = err
 		}
 	}
 	return Message{}, d.err
@@ -143,9 +154,11 @@ func (d *Decoder) field(line []byte) error {
 	case len(line) > 6 && string(line[:6]) == "data: ":
 		return d.addData(line[6:])
 	case len(line) > 4 && string(line[:4]) == "id: ":
-		return d.setID(line[4:])
+		d.setID(line[4:])
+		return nil
 	case len(line) > 7 && string(line[:7]) == "event: ":
-		return d.setEvent(line[7:])
+		d.setEvent(line[7:])
+		return nil
 	case line[0] == ':':
 		if d.onComment != nil {
 			d.onComment(d.strings.make(afterSpace(line[1:]), d.lines.ascii))
@@ -160,9 +173,9 @@ func (d *Decoder) field(line []byte) error {
 	case "data":
 		return d.addData(value)
 	case "event":
-		return d.setEvent(value)
+		d.setEvent(value)
 	case "id":
-		return d.setID(value)
+		d.setID(value)
 	case "retry":
 		if len(value) > 0 && onlyDigits(value) {
 			d.retry, d.hasRetry = parseRetry(value), true
@@ -172,22 +185,18 @@ func (d *Decoder) field(line []byte) error {
 	return nil
 }
 
-func (d *Decoder) setID(value []byte) error {
-	if bytes.IndexByte(value, 0) >= 0 {
-		return nil
+func (d *Decoder) setID(value []byte) {
+	if bytes.IndexByte(value, 0) < 0 && string(value) != d.id {
+		d.id, d.newID = d.strings.make(value, d.lines.ascii), true
 	}
-	if string(value) != d.id {
-		d.id = d.strings.make(value, d.lines.ascii)
-	}
-	return d.checkSize()
 }
 
 // setEvent takes the type, as a string that was handed out before if it is among those.
-func (d *Decoder) setEvent(value []byte) error {
+func (d *Decoder) setEvent(value []byte) {
 	for _, t := range &d.types {
 		if t == string(value) {
 			d.event = t
-			return d.checkSize()
+			return
 		}
 	}
 	d.event = d.strings.make(value, d.lines.ascii)
@@ -195,40 +204,43 @@ func (d *Decoder) setEvent(value []byte) error {
 		d.types[d.nextType] = d.event
 		d.nextType = (d.nextType + 1) % len(d.types)
 	}
-	return d.checkSize()
 }
 
+// addData keeps one line of data. What it refuses here would be refused with the whole event too, but might not end.
 func (d *Decoder) addData(value []byte) error {
 	d.notASCII = d.notASCII || !d.lines.ascii
 	if !d.hasData {
-		d.view, d.hasView, d.hasData = value, true, true
-		return d.checkSize()
+		d.view, d.hasView, d.hasData = d.lines.lastSpan(len(value)), true, true
+		return nil
 	}
 	d.moveView()
 	d.data = append(d.data, '\n')
 	d.data = append(d.data, value...)
-	return d.checkSize()
+	if d.size() > d.maxEvent {
+		return d.eventTooLarge()
+	}
+	return nil
 }
 
 // moveView copies the data out of the buffer of lines, which is about to be reused.
 func (d *Decoder) moveView() {
 	if d.hasView {
-		d.data = append(d.data[:0], d.view...)
-		d.view, d.hasView = nil, false
+		d.data = append(d.data[:0], d.lines.buf[d.view.from:d.view.to]...)
+		d.view, d.hasView = span{}, false
 	}
 }
 
-func (d *Decoder) checkSize() error {
-	if len(d.view)+len(d.data)+len(d.event)+len(d.id) > d.maxEvent {
-		return fmt.Errorf("%w: more than %d bytes", ErrEventTooLarge, d.maxEvent)
-	}
-	return nil
+// size is what counts as the size of the event.
+func (d *Decoder) size() int { return d.view.to - d.view.from + len(d.data) + len(d.event) + len(d.id) }
+
+func (d *Decoder) eventTooLarge() error {
+	return fmt.Errorf("%w: more than %d bytes", ErrEventTooLarge, d.maxEvent)
 }
 
 func (d *Decoder) message() Message {
 	data := d.data
 	if d.hasView {
-		data = d.view
+		data = d.lines.buf[d.view.from:d.view.to]
 	}
 	m := Message{ID: d.lastID, Event: d.event, Data: d.strings.make(data, !d.notASCII), Retry: d.setRetry}
 	d.setRetry = 0
@@ -238,8 +250,14 @@ func (d *Decoder) message() Message {
 
 // reset forgets the block, and the memory that a large one needed.
 func (d *Decoder) reset() {
-	d.view, d.hasView, d.hasData, d.notASCII, d.event, d.begun = nil, false, false, false, "", false
-	if d.data = d.data[:0]; cap(d.data) > maxKeptBuffer {
+	d.view, d.hasView, d.hasData, d.notASCII, d.begun = span{}, false, false, false, false
+	if d.event != "" {
+		d.event = ""
+	}
+	if len(d.data) > 0 {
+		d.data = d.data[:0]
+	}
+	if cap(d.data) > maxKeptBuffer {
 		d.data = nil
 	}
 }

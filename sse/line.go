@@ -14,6 +14,7 @@ type lineReader struct {
 
 	buf      []byte // buf[start:] is read and not yet returned
 	start    int
+	lineEnd  int  // where the last line ended
 	lf, cr   int  // index of the first LF and CR at or after start, or len(buf) when there is none
 	skipLF   bool // the last line ended in CR: an LF that follows belongs to it
 	notFirst bool // the byte order mark can come no more
@@ -32,6 +33,27 @@ const (
 
 // next returns the next line without its end, if all of it was read. The line is valid until fill.
 func (l *lineReader) next() ([]byte, bool) {
+	start, end := l.start, l.lf
+	if l.cr < end || l.skipLF || !l.notFirst {
+		return l.nextOfAnyKind()
+	}
+	if end >= len(l.buf) {
+		return nil, false
+	}
+	l.start, l.lineEnd = end+1, end
+	// A blank line comes so often that it is worth a look before a search.
+	if l.start >= len(l.buf) || l.buf[l.start] == '\n' {
+		l.lf = l.start
+	} else if i := bytes.IndexByte(l.buf[l.start:], '\n'); i >= 0 {
+		l.lf = l.start + i
+	} else {
+		l.lf = len(l.buf)
+	}
+	return l.buf[start:end:end], true
+}
+
+// nextOfAnyKind does what next does, also at the start of the stream and where there is a CR.
+func (l *lineReader) nextOfAnyKind() ([]byte, bool) {
 	if l.skipLF && l.start < len(l.buf) {
 		l.skipLF = false
 		if l.buf[l.start] == '\n' {
@@ -49,7 +71,7 @@ func (l *lineReader) next() ([]byte, bool) {
 	} else {
 		return nil, false
 	}
-	l.start = end + 1
+	l.start, l.lineEnd = end+1, end
 	line := l.buf[start:end:end]
 	if !l.notFirst {
 		l.notFirst = true
@@ -57,6 +79,12 @@ func (l *lineReader) next() ([]byte, bool) {
 	}
 	return line, true
 }
+
+// span is a part of the buffer.
+type span struct{ from, to int }
+
+// lastSpan returns where the last n bytes of the line are that next returned last. It holds until fill.
+func (l *lineReader) lastSpan(n int) span { return span{l.lineEnd - n, l.lineEnd} }
 
 // pending returns how long the unfinished line is by now. A byte order mark before it does not count.
 func (l *lineReader) pending() int {
