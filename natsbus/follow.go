@@ -123,12 +123,12 @@ func (f *follow) deliver(ctx context.Context) error {
 			i++
 		}
 		if full || len(b.page.Entries) >= followEntries || i == len(messages) {
-			f.link()
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			b.page.Now = f.log.clock.now()
 			if b.page.Upto != b.page.After {
+				f.linkUp()
 				f.to.Page(b.page)
 			}
 			f.after = b.page.Upto
@@ -144,12 +144,18 @@ func (f *follow) link() {
 	s := f.source.state()
 	quiet := time.Since(s.fresh)
 	switch up := quiet < silence || s.waiting; {
-	case up && s.reached && f.isCurrent() && (!f.linked || !f.told):
-		f.linked, f.told = true, true
-		f.to.Link(nil)
+	case up && s.reached && f.isCurrent():
+		f.linkUp()
 	case !up && (f.linked || !f.told):
 		f.linked, f.told = false, true
 		f.to.Link(f.why(s, quiet))
+	}
+}
+
+func (f *follow) linkUp() {
+	if !f.linked || !f.told {
+		f.linked, f.told = true, true
+		f.to.Link(nil)
 	}
 }
 

@@ -43,9 +43,13 @@ func (l *busLog) trim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Entries go in portions, some time late, so that what somebody has just seen to
+	// be there does not go at the next moment.
+	late := min(age/4, time.Minute)
 	state, oldest := info.State, info.TimeStamp.Add(-age)
+	due := state.FirstTime.Before(oldest.Add(-late))
 	spare := uint64(max(info.Config.MaxBytes, 0)) > state.Bytes+roomForMarks
-	if state.Msgs == 0 || info.TimeStamp.IsZero() || spare && !state.FirstTime.Before(oldest) && !l.raised(info) {
+	if state.Msgs == 0 || info.TimeStamp.IsZero() || spare && !due && !l.raised(info) {
 		return nil
 	}
 	newest, err := l.get(ctx, map[string]any{"last_by_subj": l.names.entries()})
@@ -55,7 +59,7 @@ func (l *busLog) trim(ctx context.Context) error {
 	if err := l.fit(ctx, info, newest); err != nil {
 		return err
 	}
-	if !state.FirstTime.Before(oldest) {
+	if !due {
 		return nil
 	}
 	keep := state.LastSeq // the first to keep: never past the newest entry, nor the newest mark
