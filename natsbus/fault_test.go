@@ -1,0 +1,187 @@
+package natsbus_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sseplane/sseplane/natsbus"
+	"github.com/sseplane/sseplane/natsbus/internal/natstest"
+)
+
+// hold is how long a fault lasts: time passing is the fault.
+func hold(d time.Duration) { time.Sleep(d) }
+
+func TestServerRestart(t *testing.T) {
+	s := natstest.Start(t)
+	w := newWorld(t, config(), []string{s.URL(), s.URL()})
+	for range 3 {
+		s.Restart()
+		t.Logf("flows after %v", w.flows())
+	}
+	w.check()
+}
+
+func TestConnectionCut(t *testing.T) {
+	s := natstest.Start(t)
+	p := natstest.NewProxy(t, s.Addr())
+	w := newWorld(t, config(), []string{p.URL(), s.URL()})
+	t.Run("closed", func(t *testing.T) {
+		p.Drop()
+		t.Logf("flows after %v", w.flows())
+	})
+	t.Run("stalled", func(t *testing.T) {
+		p.Stall()
+		took := w.nodes[0].wait(t, "it says that it is out of touch", func() bool { return w.nodes[0].link != nil })
+		if took > 2*time.Second {
+			t.Errorf("said so after %v", took)
+		}
+		p.Heal()
+		t.Logf("flows after %v", w.flows())
+	})
+	t.Run("refused for long", func(t *testing.T) {
+		// Longer than the application's own connection would try.
+		p.Cut()
+		took := w.nodes[0].wait(t, "it says that it is out of touch", func() bool { return w.nodes[0].link != nil })
+		if took > 2*time.Second {
+			t.Errorf("said so after %v", took)
+		}
+		hold(4 * time.Second)
+		p.Heal()
+		t.Logf("flows after %v", w.flows())
+	})
+	w.check()
+}
+
+// cluster is one for all tests of a kind: it takes seconds to start.
+func cluster(t *testing.T) *natstest.Cluster {
+	t.Helper()
+	return natstest.StartCluster(t)
+}
+
+func clusterWorld(t *testing.T, c *natstest.Cluster) (*world, string) {
+	t.Helper()
+	cfg := config()
+	stream, _ := natsbus.Streams(cfg.Namespace)
+	return newWorld(t, cfg, []string{c.From(0), c.From(1), c.From(2)}, natsbus.WithReplicas(3)), stream
+}
+
+func TestClusterFaults(t *testing.T) {
+	c := cluster(t)
+	w, stream := clusterWorld(t, c)
+	admin := natstest.Connect(t, c.URL())
+
+	run := func(name string, limit time.Duration, fault func(t *testing.T)) {
+		t.Run(name, func(t *testing.T) {
+			fault(t)
+			took := w.flows()
+			t.Logf("flows %v after the fault", took.Round(time.Millisecond))
+			if took > limit {
+				t.Errorf("flows only %v after the fault, want %v", took, limit)
+			}
+			for _, n := range w.nodes {
+				n.mu.Lock()
+				if n.ended != nil {
+					t.Errorf("%s: %v", n.name, n.ended)
+				}
+				n.mu.Unlock()
+			}
+		})
+	}
+	// 20 s: the worst of the cluster's own elections is 9 s, and a frozen machine
+	// under the race detector is slow.
+	const limit = 20 * time.Second
+	run("leader steps down under load", limit, func(t *testing.T) {
+		for range 10 {
+			if _, err := admin.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, 2*time.Second); err != nil {
+				t.Log(err)
+			}
+			hold(200 * time.Millisecond)
+		}
+	})
+	run("leader is killed", limit, func(t *testing.T) {
+		s := c.Servers[c.Leader(stream)]
+		s.Kill()
+		hold(time.Second)
+		s.Run()
+		s.Await()
+	})
+	run("another server is killed", limit, func(t *testing.T) {
+		s := c.Servers[(c.Leader(stream)+1)%3]
+		s.Kill()
+		hold(time.Second)
+		s.Run()
+		s.Await()
+	})
+	for _, d := range []time.Duration{100 * time.Millisecond, 3 * time.Second, 12 * time.Second} {
+		run("routes of the leader are cut for "+d.String(), limit, func(t *testing.T) {
+			i := c.Leader(stream)
+			c.Isolate(i, (*natstest.Proxy).Cut)
+			hold(d)
+			c.Isolate(i, (*natstest.Proxy).Heal)
+		})
+	}
+	run("routes between two are cut for 3s", limit, func(t *testing.T) {
+		i := c.Leader(stream)
+		c.Between(i, (i+1)%3, (*natstest.Proxy).Cut)
+		hold(3 * time.Second)
+		c.Between(i, (i+1)%3, (*natstest.Proxy).Heal)
+	})
+	run("leader is paused for 12s", limit, func(t *testing.T) {
+		s := c.Servers[c.Leader(stream)]
+		s.Pause()
+		hold(12 * time.Second)
+		s.Resume()
+	})
+	run("consumers are deleted", limit, func(t *testing.T) {
+		js, err := jetstream.New(admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, err := js.Stream(within(t), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for name := range log.ConsumerNames(within(t)).Name() {
+			if err := log.DeleteConsumer(within(t), name); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if n == 0 {
+			t.Error("there was none")
+		}
+	})
+	w.check()
+}
+
+// TestMinority: a node whose only server is behind a partition notices, says so,
+// and goes to another server where it has one.
+func TestMinority(t *testing.T) {
+	c := cluster(t)
+	cfg := config()
+	stream, _ := natsbus.Streams(cfg.Namespace)
+	first := newWorld(t, cfg, []string{c.From(0)}, natsbus.WithReplicas(3))
+	alone := (c.Leader(stream) + 1) % 3
+	first.quiet()
+
+	w := newWorld(t, cfg, []string{c.Servers[alone].URL(), c.From(alone), c.From((alone + 1) % 3)}, natsbus.WithReplicas(3))
+	stuck, moves := w.nodes[0], w.nodes[1]
+	c.Isolate(alone, (*natstest.Proxy).Cut)
+	took := stuck.wait(t, "it says that it is out of touch", func() bool { return stuck.link != nil })
+	t.Logf("noticed after %v: %v", took.Round(time.Millisecond), stuck.link)
+	if took > 3*time.Second {
+		t.Errorf("noticed after %v", took)
+	}
+	moves.mu.Lock()
+	had := len(moves.entries)
+	moves.mu.Unlock()
+	took = moves.wait(t, "it has moved", func() bool { return moves.link == nil && len(moves.entries) > had+20 && time.Since(moves.linked) > 0 })
+	t.Logf("the one that can move follows after %v", took.Round(time.Millisecond))
+	hold(2 * time.Second)
+	c.Isolate(alone, (*natstest.Proxy).Heal)
+	t.Logf("all flows %v after healing", w.flows().Round(time.Millisecond))
+	w.check()
+}
