@@ -70,7 +70,8 @@ func clusterOptions(client *redis.ClusterClient) *redis.ClusterOptions {
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = callTimeout, callTimeout, callTimeout
 	o.ContextTimeoutEnabled = true
 	o.MaxRetries = -1
-	o.MaxRedirects = 5
+	o.MaxRedirects = 3
+	o.MinRetryBackoff, o.MaxRetryBackoff = 5*time.Millisecond, 50*time.Millisecond
 	o.DialerRetries = 1
 	o.PoolSize, o.PoolTimeout = 2, callTimeout
 	o.MinIdleConns, o.MaxIdleConns, o.MaxActiveConns = 0, 0, 0

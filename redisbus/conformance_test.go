@@ -25,7 +25,7 @@ func newBus(t testing.TB, client redis.UniversalClient, options ...redisbus.Opti
 func conform(t *testing.T, client func() redis.UniversalClient) {
 	backplanetest.Run(t, backplanetest.Harness{
 		New:      func(t testing.TB) backplane.Backplane { return newBus(t, client()) },
-		Tick:     500 * time.Millisecond,
+		Tick:     time.Second,
 		TooLarge: redisbus.MaxEntry + 1,
 		Short:    testing.Short(),
 	})

@@ -119,8 +119,9 @@ func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, 
 			return reply, nil
 		}
 		if ctx.Err() != nil {
-			break
+			return zero, failed(ctx, what, err)
 		}
+		l.reload(ctx)
 		if !temporary(err) || time.Since(start) > callBudget {
 			return zero, fmt.Errorf("redisbus: %s: %w", what, explain(l, err))
 		}
@@ -133,7 +134,14 @@ func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, 
 		}
 		pause = min(2*pause, 200*time.Millisecond)
 	}
-	return zero, failed(ctx, what, nil)
+}
+
+// reload makes a cluster client look where the slots are: by itself it does that when it
+// is redirected, but not when a server is gone.
+func (l *log) reload(ctx context.Context) {
+	if cluster, ok := l.commands.(*redis.ClusterClient); ok {
+		cluster.ReloadState(ctx)
+	}
 }
 
 func failed(ctx context.Context, what string, last error) error {
@@ -141,7 +149,7 @@ func failed(ctx context.Context, what string, last error) error {
 	switch {
 	case errors.Is(err, backplane.ErrClosed):
 		return err
-	case last == nil:
+	case errors.Is(last, err):
 		return fmt.Errorf("redisbus: %s: %w", what, err)
 	}
 	return fmt.Errorf("redisbus: %s: %w; last %v", what, err, last)

@@ -13,7 +13,7 @@ import (
 )
 
 // parallel is how many tests run at a time, at least: most of them wait.
-const parallel = "16"
+const parallel = "10"
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -55,6 +55,7 @@ func (f *follower) check(ctx context.Context) {
 		at, acked := f.position(), f.log.acked.Load()
 		s, err := f.log.state(ctx, f.log.commands)
 		if err != nil {
+			f.log.reload(ctx)
 			continue // the reader notices by itself if it is cut off too
 		}
 		switch {

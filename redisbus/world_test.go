@@ -51,7 +51,8 @@ type node struct {
 	links   []error
 	linkAt  []time.Time
 	acked   map[string]backplane.Position
-	refused int // publishes that failed
+	refused int // publishes that failed, the last one with
+	refusal error
 	slowest time.Duration
 	number  uint64
 	renewal error
@@ -217,6 +218,7 @@ func (n *node) try(b backplane.Batch) error {
 	n.slowest = max(n.slowest, time.Since(start))
 	if err != nil {
 		n.refused++
+		n.refusal = err
 		if errors.Is(err, backplane.ErrOldBatch) {
 			n.t.Errorf("%s: Publish %d: %v", n.id, b.Number, err)
 		}
@@ -294,7 +296,7 @@ func (n *node) lastLink() error {
 func (n *node) stuck() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return fmt.Sprintf("batch %d, %d refused", n.number, n.refused)
+	return fmt.Sprintf("batch %d, %d refused, the last: %v", n.number, n.refused, n.refusal)
 }
 
 func (w *world) eventually(what string, ask func() error) {

@@ -64,7 +64,9 @@ func (s *Server) busPort() int {
 	return s.Port + 10000
 }
 
-func (c *Cluster) all() []*Server { return append(append([]*Server(nil), c.Primaries...), c.Replicas...) }
+func (c *Cluster) all() []*Server {
+	return append(append([]*Server(nil), c.Primaries...), c.Replicas...)
+}
 
 // WaitHealthy waits until all servers agree that all is well.
 func (c *Cluster) WaitHealthy() {
