@@ -26,6 +26,7 @@ type Broker struct {
 	publisher *batcher
 	roster    *roster
 	presence  *presenceAsker
+	keeper    *keeper
 
 	startOnce sync.Once
 	startErr  error
@@ -160,13 +161,13 @@ func (b *Broker) boot() {
 	follower.onDeaf = func() { b.node.endAll(b.sendAway) }
 	scanner := newScanner(b.node, b.log, b.cfg)
 	clock := newClock(b.node, b.cfg)
-	keeper := newKeeper(b.node, b.log, b.cfg, b.roster, b.callbacks)
+	b.keeper = newKeeper(b.node, b.log, b.cfg, b.roster, b.callbacks)
 
 	b.stop.publisher.Go(func() { b.publisher.run(b.ctx) })
 	b.stop.roster.Go(func() { b.roster.run(b.ctx) })
 	b.stop.callbacks.Go(func() { b.callbacks.run(b.ctx) })
 	for _, run := range []func(context.Context){
-		scanner.run, clock.run, keeper.run, b.presence.run, follower.runQuestions,
+		scanner.run, clock.run, b.keeper.run, b.presence.run, follower.runQuestions,
 	} {
 		b.tasks.Go(func() { run(b.ctx) })
 	}
@@ -232,7 +233,7 @@ func (b *Broker) Healthy() error {
 
 // SetDisconnectCallback sets the function that is called when a session has
 // ended: once in the cluster per session, on the node that it was connected to, or,
-// when that died, on another one that has such a callback set. It runs on a goroutine of
+// when that died, on any other: set it on all nodes. It runs on a goroutine of
 // the broker's, one call at a time, and may call the broker. A node that dies inside
 // the callback may cause a second call on another.
 func (b *Broker) SetDisconnectCallback(f func(clientId string, sessionId string)) {

@@ -32,7 +32,7 @@ type Hooks struct {
 type callbacks struct {
 	logger *slog.Logger
 	hooks  Hooks
-	settle func(backplane.Debt)
+	settle func(debt)
 	signal chan struct{}
 
 	mu           sync.Mutex // guards the rest
@@ -53,8 +53,14 @@ func (c *callbacks) setDisconnected(f func(clientId, sessionId string)) {
 
 // callback is something to run.
 type callback struct {
-	run  func()
-	debt bool
+	run   func()
+	owner string // whose debt it is; empty: nobody's
+}
+
+// debt is a callback that this node owes, under one of its ids.
+type debt struct {
+	backplane.Debt
+	owner string
 }
 
 func (c *callbacks) enqueue(f callback) {
@@ -64,11 +70,11 @@ func (c *callbacks) enqueue(f callback) {
 	signalFunc(c.signal)()
 }
 
-// forgetDebts drops debts that have become other nodes'.
-func (c *callbacks) forgetDebts() {
+// forgetDebts drops debts of the owner, which have become other nodes'.
+func (c *callbacks) forgetDebts(owner string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.queue = slices.DeleteFunc(c.queue, func(f callback) bool { return f.debt })
+	c.queue = slices.DeleteFunc(c.queue, func(f callback) bool { return f.owner == owner })
 }
 
 // next takes the first of the queue.
@@ -104,8 +110,8 @@ func (c *callbacks) announce(name string, f func()) {
 	c.enqueue(callback{run: func() { c.call(name, f) }})
 }
 
-func (c *callbacks) pay(d backplane.Debt) {
-	c.enqueue(callback{debt: true, run: func() {
+func (c *callbacks) pay(d debt) {
+	c.enqueue(callback{owner: d.owner, run: func() {
 		client, session := d.Session.Client, d.Session.ID
 		switch d.Kind {
 		case backplane.SessionEnded:

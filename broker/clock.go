@@ -59,6 +59,7 @@ func (n *node) tick(now time.Time, usual time.Duration) time.Duration {
 		}
 		if s.reauth != nil && until(s.reauth.next) {
 			s.reauth.start(now, s)
+			next = min(next, s.reauth.every)
 		}
 		if s.state == stateReset && until(s.resetAt) {
 			n.resetDue(s)

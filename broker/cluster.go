@@ -15,51 +15,102 @@ import (
 // blocks until the bus has accepted it or ctx ends; an error that is [ErrUnavailable]
 // leaves open whether it happened, and Join can be repeated.
 func (b *Broker) Join(ctx context.Context, clientId string, topics ...string) error {
-	return b.changeTopics(ctx, clientId, topics, opJoin, factJoined)
+	if err := b.checkTopics(ctx, clientId, topics); err != nil || len(topics) == 0 {
+		return err
+	}
+	before, err := b.topicFacts(ctx, clientId)
+	if err != nil {
+		return err
+	}
+	var first, last []backplane.Fact
+	for _, topic := range topics {
+		if !isJoined(before[topic]) { // else its value must not be lost
+			first = append(first, b.topicFact(clientId, topic, factJoined))
+		}
+	}
+	pos, err := b.announce(ctx, first, control{op: opJoin, client: clientId, topics: topics})
+	if err != nil {
+		return err
+	}
+	// Again, after pos: who has joined the client meanwhile was first.
+	if before, err = b.topicFacts(ctx, clientId); err != nil {
+		return err
+	}
+	for _, topic := range topics {
+		last = append(last, b.topicFact(clientId, topic, joinedFrom(before[topic], pos)))
+	}
+	return b.conclude(ctx, last, pos)
 }
 
 // Leave makes all sessions of a client, on all nodes, leave topics, in whichever way
 // they came to follow them. What was not written yet of their events is dropped. Its errors
 // are those of Join.
 func (b *Broker) Leave(ctx context.Context, clientId string, topics ...string) error {
-	return b.changeTopics(ctx, clientId, topics, opLeave, factLeft)
+	if err := b.checkTopics(ctx, clientId, topics); err != nil || len(topics) == 0 {
+		return err
+	}
+	facts := make([]backplane.Fact, len(topics))
+	for i, topic := range topics {
+		facts[i] = b.topicFact(clientId, topic, factLeft)
+	}
+	pos, err := b.announce(ctx, facts, control{op: opLeave, client: clientId, topics: topics})
+	if err != nil {
+		return err
+	}
+	return b.conclude(ctx, facts, pos)
 }
 
-func (b *Broker) changeTopics(ctx context.Context, client string, topics []string, op operation, value []byte) error {
+func (b *Broker) checkTopics(ctx context.Context, client string, topics []string) error {
 	if err := b.validClient(client); err != nil {
 		return err
 	}
 	if len(topics) > maxTopics {
 		return invalidName("topics", errors.New("more than 1000 are named"))
 	}
-	facts := make([]backplane.Fact, len(topics))
-	for i, topic := range topics {
+	for _, topic := range topics {
 		if err := backplane.ValidName(topic); err != nil {
 			return invalidName("topic", err)
 		}
-		facts[i] = backplane.Fact{Client: client, Kind: backplane.FactTopic, Name: topic, Value: value, TTL: b.cfg.factTTL()}
 	}
 	if len(topics) == 0 {
 		return nil
 	}
-	if err := b.requireKnown(ctx, client); err != nil {
-		return err
-	}
-	return b.announce(ctx, facts, control{op: op, client: client, topics: topics})
+	return b.requireKnown(ctx, client)
 }
 
-// announce writes facts to the register, tells the nodes, and writes them again
-// with the position of that: who connects in between finds them in the register, or
-// hears of them. (The first write has no version, so that it wins over what is
-// there, and never over what comes later.)
-func (b *Broker) announce(ctx context.Context, facts []backplane.Fact, c control) error {
-	if err := b.log.Put(ctx, facts); err != nil {
-		return unavailable("write the register", err)
-	}
-	pos, err := b.publishControl(ctx, c)
+func (b *Broker) topicFact(client, topic string, value []byte) backplane.Fact {
+	return backplane.Fact{Client: client, Kind: backplane.FactTopic, Name: topic, Value: value, TTL: b.cfg.factTTL()}
+}
+
+// topicFacts returns what the register has of a client's topics.
+func (b *Broker) topicFacts(ctx context.Context, client string) (map[string]backplane.Fact, error) {
+	facts, err := b.log.Facts(ctx, client)
 	if err != nil {
-		return err
+		return nil, unavailable("read the register", err)
 	}
+	topics := make(map[string]backplane.Fact)
+	for _, f := range facts {
+		if f.Kind == backplane.FactTopic {
+			topics[f.Name] = f
+		}
+	}
+	return topics, nil
+}
+
+// announce writes facts to the register and tells the nodes; conclude writes them
+// again with the position of that: who connects in between finds them in the register,
+// or hears of them. (The first write has no version, so that it wins over what is
+// there, and never over what comes later.)
+func (b *Broker) announce(ctx context.Context, facts []backplane.Fact, c control) (Position, error) {
+	if len(facts) > 0 {
+		if err := b.log.Put(ctx, facts); err != nil {
+			return Position{}, unavailable("write the register", err)
+		}
+	}
+	return b.publishControl(ctx, c)
+}
+
+func (b *Broker) conclude(ctx context.Context, facts []backplane.Fact, pos Position) error {
 	for i := range facts {
 		facts[i].Version = pos
 	}
@@ -111,6 +162,9 @@ func (b *Broker) SetClientMetadata(clientId string, metadata map[string]any) err
 	if err := b.validClient(clientId); err != nil {
 		return err
 	}
+	if err := b.start(); err != nil {
+		return err
+	}
 	value, err := encodeMetadata(metadata, b.cfg.maxEvent)
 	if err != nil {
 		return err
@@ -131,7 +185,11 @@ func (b *Broker) setMetadata(ctx context.Context, client string, value []byte, k
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	facts := []backplane.Fact{{Client: client, Kind: backplane.FactMetadata, Value: value, TTL: b.cfg.factTTL()}}
-	return b.announce(ctx, facts, control{op: opMetadata, client: client, value: value})
+	pos, err := b.announce(ctx, facts, control{op: opMetadata, client: client, value: value})
+	if err != nil {
+		return err
+	}
+	return b.conclude(ctx, facts, pos)
 }
 
 // GetClientMetadata returns what the cluster remembers of a client: an empty map if

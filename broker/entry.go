@@ -62,6 +62,7 @@ type event struct {
 // entry is one entry of the log as this node keeps it.
 type entry struct {
 	pos  backplane.Position
+	prev uint64 // the place before it
 	time time.Time
 	size int
 	// At most one of the two; neither is a mark: a place in the log and nothing

@@ -13,6 +13,7 @@ import (
 type frame struct {
 	bytes []byte
 	seq   uint64 // place in the log; 0 for what is outside it
+	prev  uint64 // the place to go on from when everything before this frame was taken
 	id    bool   // an id: line with that place is in it
 	event *event // whom it is for; nil for what is the session's own
 }
@@ -20,7 +21,7 @@ type frame struct {
 // frame returns the entry as sockets get it. The node's lock is held.
 func (e *entry) frame() *frame {
 	if e.framed == nil {
-		e.framed = newEventFrame(e.pos, e.event)
+		e.framed = newEventFrame(e.prev, e.pos, e.event)
 		e.event.block = nil // the bytes live on in the frame alone
 	}
 	return e.framed
@@ -29,8 +30,8 @@ func (e *entry) frame() *frame {
 // newEventFrame puts the id before the block; an id of the author's own stays as
 // it is, and the position follows in a block without data, which browsers remember
 // without dispatching anything (WHATWG HTML 9.2.6).
-func newEventFrame(pos backplane.Position, e *event) *frame {
-	f := &frame{seq: pos.Seq, id: !e.ephemeral, event: e}
+func newEventFrame(prev uint64, pos backplane.Position, e *event) *frame {
+	f := &frame{seq: pos.Seq, prev: prev, id: !e.ephemeral, event: e}
 	b := make([]byte, 0, len(e.block)+len(e.authorID)+64)
 	switch {
 	case e.ephemeral:
@@ -57,7 +58,7 @@ func appendPositionBlock(dst []byte, pos backplane.Position) []byte {
 }
 
 func newPositionFrame(pos backplane.Position) *frame {
-	return &frame{bytes: appendPositionBlock(nil, pos), seq: pos.Seq, id: true}
+	return &frame{bytes: appendPositionBlock(nil, pos), seq: pos.Seq, prev: pos.Seq, id: true}
 }
 
 // newGreetingFrame is the first thing that a session without a cursor gets.

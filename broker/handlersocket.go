@@ -20,12 +20,13 @@ type handlerSocket struct {
 	frames    []*frame  // reused
 	extended  time.Time // when the write deadline was last set
 	deadlines bool      // the writer has deadlines
+	lift      bool      // deadlines end a stream that is quiet (HTTP/2), not only a write that hangs
 }
 
-func newHandlerSocket(w http.ResponseWriter, deadline time.Duration) *handlerSocket {
+func newHandlerSocket(w http.ResponseWriter, protoMajor int, deadline time.Duration) *handlerSocket {
 	return &handlerSocket{
 		w: w, control: http.NewResponseController(w), flushers: flushersOf(w), deadline: deadline,
-		signal: make(chan struct{}, 1), deadlines: true,
+		signal: make(chan struct{}, 1), deadlines: true, lift: protoMajor >= 2,
 	}
 }
 
@@ -131,7 +132,14 @@ func (h *handlerSocket) write(frames []*frame) error {
 			rest = rest[n:]
 		}
 	}
-	return h.flush()
+	if err := h.flush(); err != nil {
+		return err
+	}
+	if h.lift && h.deadlines {
+		h.extended = time.Time{}
+		_ = h.control.SetWriteDeadline(time.Time{})
+	}
+	return nil
 }
 
 func (h *handlerSocket) flush() error {

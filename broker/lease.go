@@ -21,8 +21,10 @@ type keeper struct {
 	touch     time.Duration // how often facts are put anew
 	factTTL   time.Duration
 
-	inTouch time.Time // since when every renewal has succeeded; zero: not now
-	touched time.Time
+	inTouch   time.Time // since when every renewal has succeeded; zero: not now
+	touched   time.Time
+	collector string // id under which debts are collected; empty: none yet
+	unsure    bool   // a call of the collector ended without a reply
 }
 
 func newKeeper(n *node, log backplane.Log, cfg *config, r *roster, c *callbacks) *keeper {
@@ -77,35 +79,78 @@ func (k *keeper) renew(ctx context.Context) error {
 
 // collect takes over debts, but not before this node has itself been in touch
 // with the bus for a full lease: an outage of the bus is not the death of all others.
+//
+// It does so under an id of its own, the collector's. When the reply to a call is lost
+// the node may owe debts that it has never heard of: then the collector is given up
+// as soon as what it does know of is settled, and the rest is collected anew.
 func (k *keeper) collect(ctx context.Context) {
 	if k.inTouch.IsZero() || time.Since(k.inTouch) < k.ttl {
 		return
 	}
-	for ctx.Err() == nil {
-		nodeID := k.roster.id()
+	if err := k.renewCollector(ctx); err != nil {
+		return
+	}
+	for ctx.Err() == nil && !k.unsure {
 		var debts []backplane.Debt
 		err := bounded(ctx, func(ctx context.Context) (err error) {
-			debts, err = k.log.Collect(ctx, nodeID, k.roster.batch)
+			debts, err = k.log.Collect(ctx, k.collector, k.roster.batch)
 			return err
 		})
-		if errors.Is(err, backplane.ErrSwept) {
-			k.inTouch = time.Time{}
-			k.roster.lapsed(nodeID)
+		switch {
+		case errors.Is(err, backplane.ErrSwept):
+			k.roster.disown(k.collector)
+			k.collector = ""
 			return
-		}
-		if err != nil {
+		case err != nil:
+			k.unsure = true
 			if ctx.Err() == nil && !errors.Is(err, backplane.ErrClosed) {
 				k.logger.Warn("sseplane: collecting the sessions of dead nodes failed", "error", err)
 			}
 			return
 		}
-		if !k.roster.owe(nodeID, debts) {
-			return
-		}
+		k.roster.owe(k.collector, debts)
 		if len(debts) < k.roster.batch {
 			return
 		}
 	}
+}
+
+// renewCollector renews the collector's lease, or gives it up when its time has come.
+func (k *keeper) renewCollector(ctx context.Context) error {
+	if k.collector != "" && k.unsure && !k.roster.owes(k.collector) {
+		if err := k.releaseCollector(ctx); err != nil {
+			return err
+		}
+	}
+	if k.collector == "" {
+		k.collector, k.unsure = randomID(), false
+	}
+	err := bounded(ctx, func(ctx context.Context) error { return k.log.Renew(ctx, k.collector, k.ttl) })
+	if errors.Is(err, backplane.ErrSwept) {
+		k.roster.disown(k.collector)
+		k.collector = ""
+	}
+	return err
+}
+
+// release says goodbye: what is still owed under this node's ids is collected by
+// others as soon as they look. It is called when run has returned.
+func (k *keeper) release(ctx context.Context) {
+	err := errors.Join(k.log.Release(ctx, k.roster.id()), k.releaseCollector(ctx))
+	if err != nil {
+		k.logger.Warn("sseplane: releasing the lease failed; it will lapse", "error", err)
+	}
+}
+
+func (k *keeper) releaseCollector(ctx context.Context) error {
+	if k.collector == "" {
+		return nil
+	}
+	err := bounded(ctx, func(ctx context.Context) error { return k.log.Release(ctx, k.collector) })
+	if err == nil {
+		k.collector = ""
+	}
+	return err
 }
 
 // touchFacts puts this node's copy of what is known of its clients back into the
@@ -139,18 +184,11 @@ func (r *roster) id() string {
 	return r.nodeID
 }
 
-// owe queues the callbacks for debts that the node has taken over, unless it has
-// lost them again with its life.
-func (r *roster) owe(nodeID string, debts []backplane.Debt) bool {
+// owe queues the callbacks for debts that the node has taken over.
+func (r *roster) owe(owner string, debts []backplane.Debt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.nodeID != nodeID {
-		return false
-	}
-	for _, d := range debts {
-		r.callbacks.pay(d)
-	}
-	return true
+	r.oweLocked(owner, debts)
 }
 
 func (r *roster) haveLease(nodeID string) {

@@ -6,13 +6,33 @@ import (
 	"github.com/sseplane/sseplane/backplane"
 )
 
-// The values of a FactTopic.
+// The value of a FactTopic: factLeft, or factJoined and the text of the position from
+// which on the client follows the topic, if that is known. (The fact's version is
+// that of the last join, which may have changed nothing.)
 var (
 	factJoined = []byte{1}
 	factLeft   = []byte{0}
 )
 
-func isJoined(f backplane.Fact) bool { return len(f.Value) == 1 && f.Value[0] == 1 }
+func isJoined(f backplane.Fact) bool { return len(f.Value) > 0 && f.Value[0] == factJoined[0] }
+
+// joinedSince returns from where on the client follows the topic; the zero Position
+// if that is not known.
+func joinedSince(f backplane.Fact) backplane.Position {
+	if !isJoined(f) {
+		return backplane.Position{}
+	}
+	pos, _ := backplane.ParsePosition(string(f.Value[1:]))
+	return pos
+}
+
+// joinedFrom returns the value of a fact after a join at pos, when it was before.
+func joinedFrom(before backplane.Fact, pos backplane.Position) []byte {
+	if since := joinedSince(before); !since.IsZero() {
+		pos = since
+	}
+	return pos.Append(slices.Clone(factJoined))
+}
 
 // learn takes over facts of the register, where this node does not know better, and
 // reports whether there were any.
@@ -45,7 +65,7 @@ func (c *localClient) apply(e *entry) {
 	switch e.control.op {
 	case opJoin:
 		for _, topic := range e.control.topics {
-			set(backplane.FactTopic, topic, factJoined)
+			set(backplane.FactTopic, topic, joinedFrom(c.facts[factKey{backplane.FactTopic, topic}], e.pos))
 		}
 	case opLeave:
 		for _, topic := range e.control.topics {

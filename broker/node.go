@@ -158,6 +158,7 @@ func (n *node) append(in backplane.Entry, isNew bool) error {
 			n.logger.Warn("sseplane: skipped a foreign or malformed entry", "position", in.Position)
 		}
 	}
+	e.prev = n.pos.Seq
 	n.pos = e.pos
 	n.window.add(e.kept())
 	if isNew {

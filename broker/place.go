@@ -104,6 +104,7 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 		n.changed(s)
 	}
 	n.place(s, c, greeting)
+	n.pokeClock() // something of it may be due sooner than the clock knows
 	return nil
 }
 
@@ -115,8 +116,8 @@ func (n *node) subscribeJoined(s *session, local *localClient) (added []subscrip
 			continue
 		}
 		since := uint64(0)
-		if f.Version.Epoch == n.pos.Epoch {
-			since = f.Version.Seq
+		if at := joinedSince(f); at.Epoch == n.pos.Epoch {
+			since = at.Seq
 		}
 		if n.subscribe(s, key{kindTopic, k.name}, since) {
 			added = append(added, s.subs[len(s.subs)-1])

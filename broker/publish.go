@@ -68,6 +68,9 @@ func (b *Broker) Publish(ctx context.Context, to Audience, event sse.Event, opti
 	for _, o := range options {
 		o.applyPublish(&c)
 	}
+	if err := b.start(); err != nil {
+		return Position{}, err
+	}
 	m, err := b.encode(to, event, c)
 	if err != nil {
 		return Position{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -28,8 +29,9 @@ type roster struct {
 	entries map[*session]*listing // of this incarnation of the node
 	adds    []*listing
 	ends    []*listing
-	debts   []backplane.Debt // to settle
+	debts   []debt           // to settle
 	facts   []backplane.Fact // to put
+	owed    map[string]int   // debts not settled yet, by id
 	closed  bool             // no more is to come
 	idle    []chan struct{}  // closed when nothing is left to write
 }
@@ -64,6 +66,7 @@ func newRoster(log backplane.Log, nodeID string, cfg *config, c *callbacks) *ros
 		log: log, logger: cfg.logger, callbacks: c, nodeID: nodeID, batch: cfg.rosterBatch,
 		signal:  make(chan struct{}, 1),
 		entries: make(map[*session]*listing),
+		owed:    make(map[string]int),
 	}
 }
 
@@ -146,10 +149,59 @@ func (r *roster) newLife(oldID, newID string) bool {
 		close2(l.waiter)
 	}
 	clear(r.entries)
-	r.adds, r.ends, r.debts = nil, nil, nil
+	r.adds, r.ends = nil, nil
 	r.nodeID, r.leased = newID, false
-	r.callbacks.forgetDebts()
+	r.disownLocked(oldID)
 	return true
+}
+
+// disown forgets the debts under an id that others pay now.
+func (r *roster) disown(owner string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.disownLocked(owner)
+}
+
+func (r *roster) disownLocked(owner string) {
+	r.callbacks.forgetDebts(owner)
+	r.debts = slices.DeleteFunc(r.debts, func(d debt) bool { return d.owner == owner })
+	delete(r.owed, owner)
+}
+
+// owes reports whether this node has unsettled debts under the id.
+func (r *roster) owes(owner string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.owed[owner] > 0
+}
+
+// oweLocked queues the callbacks for debts.
+func (r *roster) oweLocked(owner string, debts []backplane.Debt) {
+	r.owed[owner] += len(debts)
+	for _, d := range debts {
+		r.callbacks.pay(debt{Debt: d, owner: owner})
+	}
+}
+
+// settleAll strikes debts off, whoever's of this node's ids they are.
+func (r *roster) settleAll(ctx context.Context, debts []debt) error {
+	byOwner := make(map[string][]backplane.Debt)
+	for _, d := range debts {
+		byOwner[d.owner] = append(byOwner[d.owner], d.Debt)
+	}
+	for owner, list := range byOwner {
+		if err := r.log.Settle(ctx, owner, list); err != nil {
+			return err // to settle some of them again does no harm
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for owner, list := range byOwner {
+		if r.owed[owner] -= len(list); r.owed[owner] <= 0 {
+			delete(r.owed, owner)
+		}
+	}
+	return nil
 }
 
 // close2 closes a channel that may be closed. Its callers hold the lock.
@@ -173,7 +225,7 @@ func (r *roster) registered(l *listing) (answered bool, facts []backplane.Fact, 
 	return !l.late, l.facts, l.fresh, nil
 }
 
-func (r *roster) settle(d backplane.Debt) {
+func (r *roster) settle(d debt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.debts = append(r.debts, d)
@@ -200,7 +252,7 @@ type work struct {
 	nodeID     string
 	adds, ends []*listing
 	sessions   []backplane.Session // of adds and ends, as they were when taken
-	debts      []backplane.Debt
+	debts      []debt
 	facts      []backplane.Fact
 }
 
@@ -252,18 +304,20 @@ func (r *roster) run(ctx context.Context) {
 			}
 			continue
 		}
-		err := bounded(ctx, func(ctx context.Context) error { return r.write(ctx, w) })
+		err := bounded(ctx, func(ctx context.Context) error { return r.write(ctx, &w) })
 		if err == nil {
 			attempt = 0
 			continue
 		}
 		if errors.Is(err, backplane.ErrSwept) {
 			r.lapsed(w.nodeID)
-			continue
 		}
 		r.putBack(w)
 		if ctx.Err() != nil || errors.Is(err, backplane.ErrClosed) {
 			return
+		}
+		if errors.Is(err, backplane.ErrSwept) {
+			continue
 		}
 		if attempt == 0 {
 			r.logger.Warn("sseplane: writing the register failed, trying again", "error", err)
@@ -301,17 +355,20 @@ func (r *roster) flush(ctx context.Context) {
 	}
 }
 
-// write writes one batch, and tells those concerned.
-func (r *roster) write(ctx context.Context, w work) error {
+// write writes one batch, tells those concerned, and takes out of the batch what
+// has been written.
+func (r *roster) write(ctx context.Context, w *work) error {
 	if len(w.facts) > 0 {
 		if err := r.log.Put(ctx, w.facts); err != nil {
 			return err
 		}
+		w.facts = nil
 	}
 	if len(w.debts) > 0 {
-		if err := r.log.Settle(ctx, w.nodeID, w.debts); err != nil {
+		if err := r.settleAll(ctx, w.debts); err != nil {
 			return err
 		}
+		w.debts = nil
 	}
 	if len(w.adds)+len(w.ends) == 0 {
 		return nil
@@ -324,7 +381,7 @@ func (r *roster) write(ctx context.Context, w work) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range r.registeredBatch(w, result) {
+	for _, l := range r.registeredBatch(*w, result) {
 		r.late(l.owner, l.facts, l.fresh)
 	}
 	return nil
@@ -346,6 +403,11 @@ func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []
 	defer r.mu.Unlock()
 	if r.nodeID != w.nodeID {
 		return nil // another life has begun meanwhile
+	}
+	for _, l := range append(slices.Clone(w.adds), w.ends...) {
+		if l.state != listingNew {
+			fresh[l.session.Client] = false // it was there already, and is named again
+		}
 	}
 	for _, l := range w.adds {
 		client := l.session.Client
@@ -376,9 +438,7 @@ func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []
 	for _, l := range w.ends {
 		l.state = listingGone
 	}
-	for _, d := range result.Ended {
-		r.callbacks.pay(d)
-	}
+	r.oweLocked(w.nodeID, result.Ended)
 	return late
 }
 
@@ -386,11 +446,14 @@ func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []
 func (r *roster) putBack(w work) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if w.nodeID != r.nodeID {
-		return
-	}
-	r.adds = append(w.adds, r.adds...)
-	r.ends = append(w.ends, r.ends...)
-	r.debts = append(w.debts, r.debts...)
 	r.facts = append(w.facts, r.facts...)
+	for _, d := range w.debts {
+		if r.owed[d.owner] > 0 {
+			r.debts = append(r.debts, d)
+		}
+	}
+	if w.nodeID == r.nodeID {
+		r.adds = append(w.adds, r.adds...)
+		r.ends = append(w.ends, r.ends...)
+	}
 }

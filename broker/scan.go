@@ -107,7 +107,7 @@ func (sc *scanner) contradicted(ctx context.Context, at backplane.Position) erro
 			return backplane.ErrEpoch
 		}
 		if err == nil {
-			sc.node.dropScanning(at)
+			sc.node.dropScanning(at, b.First)
 		}
 		return err
 	})
@@ -153,6 +153,7 @@ func (n *node) handOut(page backplane.Page) {
 		if errors.Is(err, ErrIncompatible) {
 			break
 		}
+		e.prev = w.upto.Seq
 		w.add(e.kept())
 	}
 	w.advance(page.Upto)
@@ -203,11 +204,16 @@ func (n *node) dropTrimmed(b backplane.Bounds) {
 }
 
 // dropScanning resets the sessions with a cursor that the log contradicts.
-func (n *node) dropScanning(at backplane.Position) {
+func (n *node) dropScanning(at, first backplane.Position) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for s := range n.scanning {
-		if s.cursor == at {
+		switch {
+		case s.cursor != at:
+		case s.lenient:
+			s.lenient = false
+			s.cursor = first
+		default:
 			n.resetNow(s, ResetHistory)
 		}
 	}

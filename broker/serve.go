@@ -94,7 +94,7 @@ func (b *Broker) open(w http.ResponseWriter, r *http.Request, identify func() (C
 
 // admit makes a session of a request.
 func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (Client, error), options []ConnectOption) (*session, error) {
-	if err := b.start(); err != nil {
+	if err := b.awaitReached(r.Context()); err != nil {
 		return nil, err
 	}
 	if !canStream(w) {
@@ -134,6 +134,29 @@ func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (
 // errHead: the headers are all that was asked for (RFC 9110, 9.3.2).
 var errHead = errors.New("broker: HEAD has no stream")
 
+// awaitReached starts the broker if need be, and gives it a moment to reach the
+// bus for the first time.
+func (b *Broker) awaitReached(ctx context.Context) error {
+	if err := b.start(); err != nil {
+		return err
+	}
+	select {
+	case <-b.node.reached:
+		return nil
+	default:
+	}
+	patience := time.NewTimer(registerPatience)
+	defer patience.Stop()
+	select {
+	case <-b.node.reached:
+	case <-patience.C:
+	case <-b.ctx.Done():
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrClientGone, context.Cause(ctx))
+	}
+	return nil // position knows
+}
+
 // unauthorized is an error of the application's identify.
 type unauthorized struct{ error }
 
@@ -158,7 +181,7 @@ func (b *Broker) newSession(w http.ResponseWriter, r *http.Request, c connectCon
 	now := time.Now()
 	s := &session{
 		id: randomID(), client: c.client.ID, node: b.node,
-		socket:   newHandlerSocket(w, b.cfg.deadline),
+		socket:   newHandlerSocket(w, r.ProtoMajor, b.cfg.deadline),
 		interval: b.cfg.heartbeat,
 		joinedAt: at,
 		resumed:  lastEventID(r),
@@ -209,7 +232,10 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 	if err != nil {
 		return err
 	}
-	facts = b.known(s, facts, fresh)
+	if fresh && len(facts) > 0 {
+		facts = forgotten(facts, s.joinedAt)
+		b.putSoon(ctx, withTTL(facts, b.cfg.factTTL()))
+	}
 	if metadata != nil {
 		ctx, cancel := context.WithTimeout(ctx, registerPatience)
 		defer cancel()
@@ -220,26 +246,34 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 	return b.node.join(s, topics, at, informed, facts, b.retry())
 }
 
-// known returns what the cluster remembers of the client of a new session.
-func (b *Broker) known(s *session, facts []backplane.Fact, fresh bool) []backplane.Fact {
-	if fresh && len(facts) > 0 {
-		facts = forgotten(facts, s.joinedAt)
-		b.roster.put(withTTL(facts, b.cfg.factTTL()))
+// putSoon writes facts now, or, if the bus does not answer in time, later.
+func (b *Broker) putSoon(ctx context.Context, facts []backplane.Fact) {
+	ctx, cancel := context.WithTimeout(ctx, registerPatience)
+	defer cancel()
+	if b.log.Put(ctx, facts) != nil {
+		b.roster.put(facts)
 	}
-	return facts
 }
 
 // learnLate takes over what the register has said of a session's client only when
 // its stream had begun.
 func (b *Broker) learnLate(s *session, facts []backplane.Fact, fresh bool) {
-	b.node.learnLate(s, b.known(s, facts, fresh))
+	if fresh && len(facts) > 0 {
+		facts = forgotten(facts, s.joinedAt)
+		b.roster.put(withTTL(facts, b.cfg.factTTL()))
+	}
+	b.node.learnLate(s, facts)
 }
 
 // forgotten makes of facts that have outlived the client's absence ones that say
 // that there is nothing to know.
 func forgotten(facts []backplane.Fact, at Position) []backplane.Fact {
 	for i := range facts {
-		switch f := &facts[i]; f.Kind {
+		f := &facts[i]
+		if f.Version.Epoch == at.Epoch && f.Version.Seq > at.Seq {
+			continue
+		}
+		switch f.Kind {
 		case backplane.FactTopic:
 			f.Value, f.Version = factLeft, at
 		case backplane.FactMetadata:

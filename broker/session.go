@@ -95,7 +95,7 @@ func (s *session) offer(f *frame) (ok bool, from uint64) {
 		if f.event != nil && f.event.ephemeral {
 			return true, 0 // for those who keep up
 		}
-		from = max(s.queue[0].seq-1, s.takenSeq)
+		from = max(s.queue[0].prev, s.takenSeq)
 		s.letGo()
 		s.wantsMore = true
 		return false, from

@@ -12,6 +12,8 @@ const (
 	defaultDrain = 5 * time.Second
 	// closeTimeout bounds Close.
 	closeTimeout = 5 * time.Second
+	// releaseTimeout bounds the goodbye to the bus, when all else is done.
+	releaseTimeout = time.Second
 	// drainStep is the longest pause between the ends of two sessions in a drain.
 	drainStep = 20 * time.Millisecond
 )
@@ -140,17 +142,20 @@ func (b *Broker) teardown(ctx context.Context, drain time.Duration) {
 	b.stop.publisher.Wait()
 	b.stop.roster.Wait()
 	waitGroup(ctx, &b.stop.callbacks)
-	if b.log != nil {
-		closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		if err := b.log.Close(closing); err != nil {
-			b.cfg.logger.Warn("sseplane: closing the log failed", "error", err)
-		}
+	if b.log == nil {
+		return
+	}
+	closing, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	defer cancel()
+	if b.keeper != nil {
+		b.keeper.release(closing)
+	}
+	if err := b.log.Close(closing); err != nil {
+		b.cfg.logger.Warn("sseplane: closing the log failed", "error", err)
 	}
 }
 
-// farewell publishes what is still to be published, lets the callbacks run, and
-// leaves the register.
+// farewell publishes what is still to be published, and lets the callbacks run.
 func (b *Broker) farewell(ctx context.Context) {
 	b.publisher.close()
 	waitGroup(ctx, &b.stop.publisher)
@@ -159,9 +164,6 @@ func (b *Broker) farewell(ctx context.Context) {
 	waitGroup(ctx, &b.stop.callbacks)
 	b.roster.close() // debts are settled
 	waitGroup(ctx, &b.stop.roster)
-	if err := b.log.Release(ctx, b.roster.id()); err != nil {
-		b.cfg.logger.Warn("sseplane: releasing the lease failed; it will lapse", "error", err)
-	}
 }
 
 // drain ends the sessions, in random order, spread over the time given.
