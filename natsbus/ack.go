@@ -83,15 +83,8 @@ func (l *busLog) mark(ctx context.Context, kind frameKind, id string) (marked, e
 		id = rand.Text()
 	}
 	var at marked
-	err := retry(ctx, func(ctx context.Context) (err error) {
-		if err = l.ensureLog(ctx); err != nil {
-			return err
-		}
-		if err = l.main.await(ctx); err != nil {
-			return err
-		}
+	err := l.try(ctx, func(ctx context.Context) (err error) {
 		at, err = l.markOnce(ctx, l.main, kind, id, publishTimeout)
-		l.suspect(err)
 		return err
 	})
 	return at, err
@@ -105,13 +98,6 @@ func (l *busLog) markOnce(ctx context.Context, on *link, kind frameKind, id stri
 	m.Data = f.bytes()
 	a, err := on.publish(ctx, m, timeout)
 	return marked{seq: a.Sequence, tag: f.tag, dup: a.Duplicate}, err
-}
-
-// suspect draws from the error of a publish that the stream may be gone.
-func (l *busLog) suspect(err error) {
-	if errors.Is(err, nats.ErrNoResponders) {
-		l.stream.doubt()
-	}
 }
 
 // beatOnce stores a beat over the connection that is followed on, in one try.

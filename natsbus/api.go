@@ -111,12 +111,31 @@ func transient(err error) bool {
 	}
 	if errors.As(err, &e) {
 		switch e.ErrorCode {
-		case 10008, 10009, 10076, 10118, codeDuplicateConflict: // no leader, no peers, not enabled yet
+		case 10008, 10009, 10076, 10118, codeDuplicateConflict, // no leader, no peers, not enabled yet
+			codeStreamNotFound: // it is made again
 			return true
 		}
 		return e.Code == 503 && e.ErrorCode != 10077 && e.ErrorCode != 10023 && e.ErrorCode != 10028 // limits
 	}
 	return true
+}
+
+// try calls f, with the log's stream there and the link to the server up,
+// until it succeeds, fails for good, or ctx ends.
+func (l *busLog) try(ctx context.Context, f func(context.Context) error) error {
+	return retry(ctx, func(ctx context.Context) error {
+		if err := l.ensureLog(ctx); err != nil {
+			return err
+		}
+		if err := l.main.await(ctx); err != nil {
+			return err
+		}
+		err := f(ctx)
+		if errors.Is(err, nats.ErrNoResponders) || code(err) == codeStreamNotFound {
+			l.stream.doubt() // it may be gone
+		}
+		return err
+	})
 }
 
 // pause is the time between two tries.

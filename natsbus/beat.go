@@ -2,8 +2,11 @@ package natsbus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // When nothing has come for beatAfter, a beat is stored: that proves that the
@@ -45,7 +48,9 @@ func (f *follow) beat(ctx context.Context) {
 		own = false
 		switch {
 		case err != nil:
-			l.suspect(err)
+			if errors.Is(err, nats.ErrNoResponders) {
+				l.stream.doubt()
+			}
 			if sleep(ctx, beatLook) != nil {
 				return
 			}

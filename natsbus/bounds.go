@@ -52,10 +52,7 @@ func (l *busLog) bounds(ctx context.Context) (backplane.Bounds, error) {
 // infoAt returns the state of the log from a leader that has at least
 // sequence seq.
 func (l *busLog) infoAt(ctx context.Context, seq uint64) (info *jetstream.StreamInfo, err error) {
-	err = retry(ctx, func(ctx context.Context) (err error) {
-		if err = l.main.await(ctx); err != nil {
-			return err
-		}
+	err = l.try(ctx, func(ctx context.Context) (err error) {
 		if info, err = l.info(ctx); err == nil && info.State.LastSeq < seq {
 			err = errStale
 		}
@@ -75,7 +72,7 @@ func (l *busLog) Tail(ctx context.Context, maxBytes int) (page backplane.Page, e
 	if err != nil {
 		return page, err
 	}
-	err = retry(ctx, func(ctx context.Context) (err error) {
+	err = l.try(ctx, func(ctx context.Context) (err error) {
 		page, err = l.tail(ctx, e, maxBytes)
 		return err
 	})
@@ -86,9 +83,6 @@ func (l *busLog) Tail(ctx context.Context, maxBytes int) (page backplane.Page, e
 // guesses from the average size of a message where to begin, and begins further
 // ahead until the page is full or the log's beginning is reached.
 func (l *busLog) tail(ctx context.Context, e *epoch, maxBytes int) (backplane.Page, error) {
-	if err := l.main.await(ctx); err != nil {
-		return backplane.Page{}, err
-	}
 	info, err := l.info(ctx)
 	if err != nil {
 		return backplane.Page{}, err

@@ -27,6 +27,7 @@ type options struct {
 	prefix   string
 	replicas int
 	storage  jetstream.StorageType
+	snapshot int // bytes of changes of the register that are worth a snapshot
 }
 
 // Option is an option of [New].
@@ -75,7 +76,7 @@ func New(nc *nats.Conn, opts ...Option) (*Bus, error) {
 	if nc == nil {
 		return nil, errors.New("natsbus: no connection")
 	}
-	b := &Bus{nc: nc, options: options{prefix: "sse", replicas: 1, storage: jetstream.FileStorage}}
+	b := &Bus{nc: nc, options: options{prefix: "sse", replicas: 1, storage: jetstream.FileStorage, snapshot: snapshotEvery}}
 	for _, opt := range opts {
 		if err := opt(&b.options); err != nil {
 			return nil, err

@@ -107,15 +107,9 @@ func (l *busLog) ensureEpoch(ctx context.Context, info *jetstream.StreamInfo) er
 // A namespace without one gets its first.
 func (l *busLog) epochNow(ctx context.Context) (*epoch, error) {
 	var e *epoch
-	err := retry(ctx, func(ctx context.Context) (err error) {
-		if err = l.ensureLog(ctx); err != nil {
-			return err
-		}
-		if err = l.main.await(ctx); err != nil {
-			return err
-		}
+	err := l.try(ctx, func(ctx context.Context) (err error) {
 		e, err = l.readEpoch(ctx, l.main)
-		if errors.Is(err, errNoEpoch) || code(err) == codeStreamNotFound || errors.Is(err, nats.ErrNoResponders) {
+		if errors.Is(err, errNoEpoch) {
 			l.stream.doubt()
 		}
 		return err

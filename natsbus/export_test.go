@@ -10,3 +10,11 @@ func Streams(namespace string) (log, register string) {
 func EntrySubject(namespace, producer string) string {
 	return namesOf("sse", namespace).batches(producer)
 }
+
+// WithSnapshots has a snapshot of the register made after that many bytes.
+func WithSnapshots(bytes int) Option {
+	return func(o *options) error {
+		o.snapshot = bytes
+		return nil
+	}
+}

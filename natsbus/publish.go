@@ -236,10 +236,7 @@ func (p *producer) stands(seq, number, part uint64) { p.last, p.wrote, p.part = 
 // if there is none.
 func (l *busLog) lastOf(ctx context.Context, subject string) (decoded, error) {
 	var m stored
-	err := retry(ctx, func(ctx context.Context) (err error) {
-		if err = l.main.await(ctx); err != nil {
-			return err
-		}
+	err := l.try(ctx, func(ctx context.Context) (err error) {
 		m, err = l.get(ctx, map[string]any{"last_by_subj": subject})
 		return err
 	})
@@ -291,16 +288,13 @@ func (l *busLog) publishBatch(ctx context.Context, p *producer, b backplane.Batc
 	id := fmt.Sprintf("b-%s-%d-%d", token(b.Producer), b.Number, part.frame.part)
 	f := &part.frame
 	var seq uint64
-	err := retry(ctx, func(ctx context.Context) error {
+	err := l.try(ctx, func(ctx context.Context) error {
 		if p.last != 0 && p.wrote == f.number && p.part >= f.part {
 			if p.part == f.part {
 				seq = p.last
 				return nil
 			}
 			return fatal{errPassed}
-		}
-		if err := l.main.await(ctx); err != nil {
-			return err
 		}
 		m := nats.NewMsg(subject)
 		m.Header.Set(jetstream.MsgIDHeader, id)
@@ -315,7 +309,6 @@ func (l *busLog) publishBatch(ctx context.Context, p *producer, b backplane.Batc
 		case code(err) == codeWrongLastSequence, code(err) == codeWrongLastConstant:
 			err = l.resolve(ctx, p, subject, f)
 		}
-		l.suspect(err)
 		return err
 	})
 	return seq, err
@@ -348,14 +341,7 @@ func (l *busLog) publishKeyed(ctx context.Context, producer string, parts []part
 	for from := range slices.Chunk(parts, keyedUnderWay) {
 		at := seqs[:len(from)]
 		seqs = seqs[len(from):]
-		err := retry(ctx, func(ctx context.Context) error {
-			if err := l.main.await(ctx); err != nil {
-				return err
-			}
-			err := l.sendKeyed(ctx, subject, from, at)
-			l.suspect(err)
-			return err
-		})
+		err := l.try(ctx, func(ctx context.Context) error { return l.sendKeyed(ctx, subject, from, at) })
 		if err != nil {
 			return err
 		}

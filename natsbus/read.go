@@ -147,7 +147,7 @@ func (l *busLog) Read(ctx context.Context, after backplane.Position, maxBytes in
 	if err := e.contains(after); err != nil {
 		return page, err
 	}
-	err = retry(ctx, func(ctx context.Context) (err error) {
+	err = l.try(ctx, func(ctx context.Context) (err error) {
 		page, err = l.readPage(ctx, after, maxBytes)
 		return err
 	})

@@ -38,6 +38,7 @@ type replica struct {
 	weight   int    // of the newest snapshot
 	since    int    // bytes of commands since then
 	shooting bool   // a snapshot is being made here
+	enough   int    // bytes of commands that are worth a snapshot
 }
 
 // flight is a look at the register that several callers wait for.
@@ -49,6 +50,7 @@ type flight struct {
 func (r *replica) init(l *busLog) {
 	r.log = l
 	r.stream = newEnsured()
+	r.enough = l.bus.options.snapshot
 	r.waiting = make(map[string]chan result)
 	r.doubt = make(map[string][]string)
 }

@@ -121,10 +121,7 @@ func (l *busLog) makeRoom(ctx context.Context, size int64) error {
 	if size <= l.capacity.Load() {
 		return nil
 	}
-	return retry(ctx, func(ctx context.Context) error {
-		if err := l.main.await(ctx); err != nil {
-			return err
-		}
+	return l.try(ctx, func(ctx context.Context) error {
 		info, err := l.info(ctx)
 		if err != nil {
 			return err

@@ -23,10 +23,10 @@ import (
 // A snapshot is a register as it was at some sequence, in the register's stream
 // itself: parts, and a head that names them. When its head is stored, what
 // led to it is purged. It is made by whichever node comes first when the commands since
-// the last one have become snapshotMin, and more than it.
+// the last one have become snapshotEvery, and four times what it is.
 const (
-	snapshotMin  = 1 << 20
-	snapshotPart = 256 << 10
+	snapshotEvery = 1 << 20
+	snapshotPart  = 256 << 10
 )
 
 type snapshotJSON struct {
@@ -247,7 +247,7 @@ func (r *replica) load(ctx context.Context) (from uint64, err error) {
 func (r *replica) maybeSnapshot() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.shooting || r.state == nil || r.since < max(snapshotMin, 4*r.weight) {
+	if r.shooting || r.state == nil || r.since < max(r.enough, 4*r.weight) {
 		return
 	}
 	r.shooting = true

@@ -56,7 +56,10 @@ type Server struct {
 	bin  string
 	conf string
 	port int
-	log  lockedBuffer
+	// FileLimit, unless it is 0, is how large a file the process may write, in
+	// KiB, the next time that it is run: to it the device is full.
+	FileLimit int
+	log       lockedBuffer
 
 	mu      sync.Mutex
 	process *exec.Cmd
@@ -118,6 +121,10 @@ func (s *Server) Run() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cmd := exec.Command(s.bin, "-c", s.conf)
+	if s.FileLimit > 0 {
+		// 512 bytes is the unit of ulimit -f in a POSIX shell.
+		cmd = exec.Command("/bin/sh", "-c", `ulimit -f "$1" && shift && exec "$@"`, "sh", fmt.Sprint(2*s.FileLimit), s.bin, "-c", s.conf)
+	}
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
