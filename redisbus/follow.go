@@ -151,7 +151,7 @@ func (f *follower) connect(ctx context.Context) error {
 	// What is known before the questions must be in the answers; and the server that is
 	// written to comes first: the other can only be further.
 	acked := f.log.acked.Load()
-	leader, leaderErr := f.log.state(ctx, f.log.commands)
+	leader, leaderErr := f.log.leader(ctx)
 	own, err := f.log.state(ctx, client)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package redisbus
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -35,6 +36,21 @@ func (l *log) state(ctx context.Context, c redis.UniversalClient) (state, error)
 	return s, err
 }
 
+// leader asks the server that is written to.
+func (l *log) leader(ctx context.Context) (state, error) { return l.state(ctx, l.commands) }
+
+// glance asks for the state without the time, which costs the server one command.
+func (l *log) glance(ctx context.Context) (state, error) {
+	return attempt(ctx, l, stateTimeout, func(ctx context.Context) (state, error) {
+		p := l.commands.Pipeline() // a cache of the client's has no part in it
+		cmd := p.HMGet(ctx, l.keys.meta, "epoch", "began", "last", "until")
+		if _, err := p.Exec(ctx); err != nil {
+			return state{}, err
+		}
+		return parseState(append(cmd.Val(), strconv.FormatInt(l.serverNow().UnixMicro(), 10)))
+	})
+}
+
 // check compares, until ctx ends, the reader with the server that is written to, which it
 // asks by the client that writes. It finds what the chain of entries cannot show: a
 // history that was lost while nothing is published, and a server that answers
@@ -45,7 +61,7 @@ func (f *follower) check(ctx context.Context) {
 	defer f.kick(nil)
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
-	for {
+	for round := 0; ; round++ {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -53,7 +69,11 @@ func (f *follower) check(ctx context.Context) {
 		}
 		// What is known before the question must be in the answer.
 		at, acked := f.position(), f.log.acked.Load()
-		s, err := f.log.state(ctx, f.log.commands)
+		ask := f.log.glance
+		if round%16 == 0 {
+			ask = f.log.leader // for the time
+		}
+		s, err := ask(ctx)
 		if err != nil {
 			f.log.reload(ctx)
 			continue // the reader notices by itself if it is cut off too

@@ -44,8 +44,6 @@ local function take(debt, record)
   out[#out + 1] = record
 end
 
-rotate(k.ended, KEYS[10], now, tonumber(ARGV[5]), ttl)
-
 -- Nodes without a lease: first what they owe, then what they have.
 local at = 0
 while #list < max do
@@ -64,7 +62,8 @@ while #list < max do
       take(debt, record)
       redis.call('ZADD', swept, number(now), dead)
     end
-    for _, member in ipairs(range(k.nodes, prefix, max - #list)) do
+    for i, member in ipairs(range(k.nodes, prefix, max - #list)) do
+      if i == 1 then rotate(k.ended, KEYS[10], now, tonumber(ARGV[5]), ttl) end
       local id = string.sub(member, #prefix + 1)
       local record = redis.call('HGET', k.sessions, id)
       finish(k, id, record, node, now + grace)
@@ -98,7 +97,7 @@ end
 if #list > 0 then
   redis.call('ZADD', leases, 'NX', 0, node) -- so that others find these debts
   redis.call('ZREMRANGEBYSCORE', swept, '-inf', number(now - tonumber(ARGV[7])))
+  redis.call('HSET', collected, node, frame(call) .. table.concat(list))
+  expire(ttl, unpack(KEYS))
 end
-redis.call('HSET', collected, node, frame(call) .. table.concat(list))
-expire(ttl, unpack(KEYS))
 return {1, out}

@@ -8,14 +8,14 @@
 local node, lease, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if node ~= '' and redis.call('ZSCORE', KEYS[3], node) then return 0 end
 local now = clock()
-if node ~= '' then redis.call('ZADD', KEYS[2], number(now + lease), node) end
+local new = node ~= '' and redis.call('ZADD', KEYS[2], number(now + lease), node) == 1
 
 local live = tonumber(redis.call('HGET', KEYS[1], 'until') or 0)
 if now + math.max(ttl * 875, lease) > live then
   ttl = math.max(ttl, math.ceil(lease / 500))
   for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ttl) end
   if live > 0 then redis.call('HSET', KEYS[1], 'until', number(now + ttl * 1000)) end
-else
+elseif new then
   expire(ttl, KEYS[2])
 end
 return 1
