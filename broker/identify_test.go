@@ -118,6 +118,7 @@ func TestDisconnectDuringIdentify(t *testing.T) {
 		})
 		r.wait()
 		isComeBack(t, r.sink)
+		synctest.Wait() // the node has heard of it; who comes before may be refused as well
 		again := handle(t, nodes[0], func(*http.Request) (broker.Client, error) { return broker.Client{ID: "joe"}, nil })
 		synctest.Wait()
 		if again.ended() {
