@@ -131,18 +131,27 @@ func (b *Broker) Disconnect(ctx context.Context, clientId, reason string) error 
 	if err := b.use(ctx); err != nil {
 		return err
 	}
-	pos, err := b.publishControl(ctx, control{op: opDisconnect, client: clientId, value: []byte(reason)})
+	// The facts are for nodes that find the entry trimmed when they come back.
+	value := append(randomBytes(disconnectNonce), reason...)
+	facts := []backplane.Fact{{
+		Client: clientId, Kind: backplane.FactDisconnect, Value: value, TTL: b.cfg.retention + 2*b.cfg.lease,
+	}}
+	pos, err := b.announce(ctx, facts, control{op: opDisconnect, client: clientId, value: value})
 	if err != nil {
 		return err
 	}
-	// For nodes that find the entry trimmed when they come back.
-	err = b.log.Put(ctx, []backplane.Fact{{
-		Client: clientId, Kind: backplane.FactDisconnect, Value: []byte(reason), Version: pos, TTL: b.cfg.retention + 2*b.cfg.lease,
-	}})
-	if err != nil {
-		return unavailable("write the register", err)
+	return b.conclude(ctx, facts, pos)
+}
+
+// disconnectNonce is the length of what tells one disconnect from another; the
+// reason follows it in the value.
+const disconnectNonce = 8
+
+func disconnectReason(value []byte) string {
+	if len(value) < disconnectNonce {
+		return ""
 	}
-	return nil
+	return string(value[disconnectNonce:])
 }
 
 func (b *Broker) validClient(client string) error {

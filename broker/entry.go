@@ -47,7 +47,7 @@ type control struct {
 	op     operation
 	client string
 	topics []string // of opJoin and opLeave
-	value  []byte   // the reason of opDisconnect, the JSON of opMetadata
+	value  []byte   // a nonce and the reason of opDisconnect, the JSON of opMetadata
 }
 
 // event is an entry for sessions.

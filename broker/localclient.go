@@ -47,12 +47,14 @@ func (c *localClient) learn(facts []backplane.Fact, epoch string) (changed bool)
 	return changed
 }
 
-// newer reports whether version a beats b, epoch being the present one.
+// newer reports whether version a, which the register or the log has, beats b,
+// which this node has; epoch is the present one. Of two versions from the past the
+// node's may be the staler one.
 func newer(a, b backplane.Position, epoch string) bool {
 	if a.Epoch == b.Epoch {
 		return a.Seq > b.Seq
 	}
-	return a.Epoch == epoch || b.IsZero()
+	return a.Epoch == epoch || b.Epoch != epoch
 }
 
 // apply takes over what a control entry says.
@@ -63,6 +65,8 @@ func (c *localClient) apply(e *entry) {
 		}}, e.pos.Epoch)
 	}
 	switch e.control.op {
+	case opDisconnect:
+		set(backplane.FactDisconnect, "", e.control.value)
 	case opJoin:
 		for _, topic := range e.control.topics {
 			set(backplane.FactTopic, topic, joinedFrom(c.facts[factKey{backplane.FactTopic, topic}], e.pos))
@@ -101,7 +105,7 @@ func (n *node) applyControl(e *entry) {
 		switch e.control.op {
 		case opDisconnect:
 			if s.joinedAt.Epoch != e.pos.Epoch || s.joinedAt.Seq < e.pos.Seq {
-				s.end(disconnected(string(e.control.value)))
+				s.end(disconnected(disconnectReason(e.control.value)))
 			}
 		case opJoin:
 			if n.joinTopics(s, e.control.topics, e.pos.Seq) {

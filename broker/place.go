@@ -190,7 +190,7 @@ func (n *node) place(s *session, c cursor, greeting time.Duration) {
 	default: // since
 		t := n.busNow().Add(-c.since)
 		pos, complete := n.window.since(t)
-		s.cursor, s.notBefore = pos, t
+		s.cursor, s.notBefore, s.placedAt = pos, t, n.pos.Seq
 		if !complete {
 			s.cursor, s.lenient = backplane.Position{Epoch: n.pos.Epoch}, true
 		}
@@ -249,7 +249,7 @@ func (n *node) resetAtPosition(s *session, pos backplane.Position, reason ResetR
 	delete(n.scanning, s)
 	n.counters.resets.Add(1)
 	s.startOver(newResetFrame(n.resetEvent, pos, reason))
-	s.notBefore, s.lenient = time.Time{}, false
+	s.placedAt, s.lenient = 0, false
 	s.cursor = pos
 	s.began = pos.Seq
 	s.state = stateBehind

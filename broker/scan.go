@@ -122,9 +122,7 @@ func (n *node) lowestScanning(from backplane.Position) (backplane.Position, bool
 	found := false
 	for s, ready := range n.scanning {
 		if n.window.covers(s.cursor) {
-			delete(n.scanning, s)
-			s.state = stateBehind
-			n.refillLocked(s)
+			n.settle(s)
 			continue
 		}
 		if !ready || !from.IsZero() && s.cursor.Epoch == from.Epoch && s.cursor.Seq < from.Seq {
@@ -148,15 +146,21 @@ func (n *node) lowestScanning(from backplane.Position) (backplane.Position, bool
 // handOut gives a page of the log to the sessions that it meets.
 func (n *node) handOut(page backplane.Page) {
 	w := newWindow(page.After)
+	end := n.at() // what is behind it comes with the feed, in step with what concerns clients
+	if end.Epoch != page.After.Epoch {
+		return
+	}
 	for _, in := range page.Entries {
 		e, err := decodeEntry(in)
-		if errors.Is(err, ErrIncompatible) {
+		if errors.Is(err, ErrIncompatible) || in.Position.Seq > end.Seq {
 			break
 		}
 		e.prev = w.upto.Seq
 		w.add(e.kept())
 	}
-	w.advance(page.Upto)
+	if page.Upto.Seq <= end.Seq {
+		w.advance(page.Upto)
+	}
 
 	n.mu.Lock()
 	defer n.mu.Unlock()

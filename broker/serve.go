@@ -268,6 +268,7 @@ func (b *Broker) learnLate(s *session, facts []backplane.Fact, fresh bool) {
 // forgotten makes of facts that have outlived the client's absence ones that say
 // that there is nothing to know.
 func forgotten(facts []backplane.Fact, at Position) []backplane.Fact {
+	facts = slices.Clone(facts)
 	for i := range facts {
 		f := &facts[i]
 		if f.Version.Epoch == at.Epoch && f.Version.Seq > at.Seq {

@@ -60,7 +60,8 @@ type session struct {
 	began     uint64             // where the cursor was at first
 	asked     bool               // stateAhead: the log is known to reach the cursor
 	lenient   bool               // what has been trimmed was not asked for
-	notBefore time.Time          // entries older than this do not count
+	notBefore time.Time          // entries older than this, up to placedAt, do not count
+	placedAt  uint64
 	resetAt   time.Time
 	reset     ResetReason
 	stamp     uint64 // of the last event put into the queue
@@ -273,7 +274,7 @@ func (s *session) follows(to Audience) bool {
 
 // gets reports whether the session, being in its audience, gets the entry.
 func (s *session) gets(e *entry) bool {
-	return e.event.except != s.id && (s.notBefore.IsZero() || !e.time.Before(s.notBefore))
+	return e.event.except != s.id && (e.pos.Seq > s.placedAt || !e.time.Before(s.notBefore))
 }
 
 // startOver empties the queue and puts a reset before everything that follows.

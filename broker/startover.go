@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -38,9 +39,9 @@ func (n *node) clientNames() []string {
 func (n *node) startOver(at backplane.Position, reason ResetReason, facts []backplane.Fact) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.relearn(facts, n.pos, at)
 	n.window = newWindow(at)
 	n.pos = at
-	n.relearn(facts, at.Epoch)
 	now := time.Now()
 	for _, s := range n.sessions {
 		if s.state == stateForeign && s.cursor.Epoch == at.Epoch ||
@@ -58,39 +59,50 @@ func (n *node) startOver(at backplane.Position, reason ResetReason, facts []back
 	n.pokeClock()
 }
 
-// relearn takes over what the node may have missed about its clients.
-func (n *node) relearn(facts []backplane.Fact, epoch string) {
-	for _, f := range facts {
-		c := n.clients[f.Client]
-		if c == nil {
-			continue
-		}
-		changed := c.learn([]backplane.Fact{f}, epoch)
-		f = c.facts[factKey{f.Kind, f.Name}]
-		for _, s := range c.sessions {
-			// Versions of different epochs can not be compared.
-			sameEpoch := f.Version.Epoch == s.joinedAt.Epoch
-			behind := sameEpoch && f.Version.Seq > s.joinedAt.Seq
-			switch {
-			case f.Kind == backplane.FactDisconnect && (behind || !sameEpoch):
-				s.end(disconnected(string(f.Value))) // better a false kick than a lost one
-			case f.Kind != backplane.FactTopic:
-			case isJoined(f) && !s.wants(f, epoch):
-			case isJoined(f):
-				if n.subscribe(s, key{kindTopic, f.Name}, 0) {
-					n.changed(s)
-				}
-			case behind || !sameEpoch && changed:
-				if n.unsubscribe(s, key{kindTopic, f.Name}) {
-					n.changed(s)
-				}
+// relearn takes over what the node has missed about its clients by going from one
+// position to another. What it had followed before it has heard; what is behind the
+// new position it will hear.
+func (n *node) relearn(facts []backplane.Fact, from, to backplane.Position) {
+	if from.Epoch != to.Epoch {
+		for _, s := range n.sessions {
+			for i := range s.subs {
+				s.subs[i].since = 0 // numbers of another history
 			}
 		}
 	}
-	for _, s := range n.sessions {
-		for i := range s.subs {
-			s.subs[i].since = 0 // the sessions go on from a place behind all of these
+	for _, f := range facts {
+		c := n.clients[f.Client]
+		if c == nil || f.Version.Epoch == to.Epoch && f.Version.Seq > to.Seq {
+			continue
 		}
+		known, ok := c.facts[factKey{f.Kind, f.Name}]
+		if ok && known.Version == f.Version && !bytes.Equal(known.Value, f.Value) {
+			// Somebody is about to change it; the entry that says so may have been missed.
+			c.facts[factKey{f.Kind, f.Name}] = f
+			f.Version = backplane.Position{}
+		} else if !c.learn([]backplane.Fact{f}, to.Epoch) && (f.Version.Epoch != from.Epoch || f.Version.Seq <= from.Seq) {
+			continue // heard
+		}
+		for _, s := range c.sessions {
+			n.applyMissed(s, f, to.Epoch)
+		}
+	}
+}
+
+// applyMissed does to a session what a missed control entry would have done.
+func (n *node) applyMissed(s *session, f backplane.Fact, epoch string) {
+	k := key{kindTopic, f.Name}
+	switch {
+	case f.Kind == backplane.FactDisconnect:
+		// Versions of different epochs can not be compared: better a false kick than a
+		// lost one.
+		if f.Version.Epoch != s.joinedAt.Epoch || f.Version.Seq > s.joinedAt.Seq {
+			s.end(disconnected(disconnectReason(f.Value)))
+		}
+	case f.Kind != backplane.FactTopic:
+	case isJoined(f) && s.wants(f, epoch) && n.subscribe(s, k, 0),
+		!isJoined(f) && n.unsubscribe(s, k):
+		n.changed(s)
 	}
 }
 
