@@ -11,8 +11,6 @@ type clock struct {
 	node     *node
 	interval time.Duration // the usual heartbeat interval
 	poke     chan struct{}
-	expire   func(*session)
-	reauth   func(*session)
 }
 
 // minTick bounds how often the clock goes through the sessions.

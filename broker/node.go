@@ -59,7 +59,6 @@ type limits struct {
 type localClient struct {
 	sessions []*session
 	reserved int
-	life     int // counts how often others have taken the node for dead
 	facts    map[factKey]backplane.Fact
 }
 
