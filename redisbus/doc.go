@@ -1,2 +1,120 @@
-// Package redisbus is the backplane on Redis.
+// Package redisbus is the backplane on Redis 6.2 and later, and on Valkey: a
+// single server, one behind Sentinel, or a Cluster.
+//
+//	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+//	bus, err := redisbus.New(client)
+//	if err != nil {
+//		...
+//	}
+//	b := broker.NewBroker(nil, broker.WithBackplane(bus))
+//
+// The client may also come from [redis.NewFailoverClient] or
+// [redis.NewClusterClient]. It stays the caller's. Its timeouts and retries do not
+// matter: the bus gives up on one attempt after a second, and repeats it, which is
+// harmless, for some seconds or until the context of the call ends. Each
+// follower has one connection of its own, made from a copy of the client's options;
+// hooks and limiters of the client do not see it. Nothing uses pub/sub.
+//
+// # What it promises
+//
+// That of package backplane: who follows a log gets every entry, once and in
+// order, or ErrTrimmed or ErrEpoch. A publish that returned nil was executed by the
+// server that the client then held for the primary.
+//
+// What it can not promise is what Redis does not keep. A primary that dies, or is
+// replaced, before it has replicated loses what it accepted last; a planned failover by
+// Sentinel loses what clients wrote in the second before they were told. The followers find out
+// by the chain of the entries, within 2 seconds even when nothing is published, and
+// return ErrEpoch. [WithReplicas] and the server's own min-replicas-to-write narrow the loss.
+//
+// # Keys
+//
+// All keys of a namespace are prefix:{namespace}:name, with
+// [DefaultPrefix] or that of [WithPrefix]. The braces are a hash tag, so that a Cluster
+// keeps them in one slot. In a namespace, bytes that mean something in a pattern, and
+// braces, are written as %XX.
+//
+// The log:
+//
+//	meta           hash    epoch, ends and size of the log, the server that wrote last
+//	log            stream  the entries, <microseconds>-0: e epoch, p the predecessor's
+//	                       number, t how far the number is ahead of the clock, d data
+//	marks          list    "number bytes time": what to trim, and when
+//	producers      hash    producer -> number of its last batch, and its positions
+//	producers.old          the same, of the retention age before
+//	keys           hash    idempotency key -> position
+//	keys.old               the same, of the window before
+//
+// The register, where frame(s) is the length of s in four digits, and s:
+//
+//	leases         zset    node, by the time when its lease is over
+//	swept          zset    node that was swept, by the time
+//	sessions       hash    id -> frame(client) frame(node) first frame(name of node) frame(topic)...
+//	clients        zset    frame(client) id
+//	nodes          zset    frame(node) id
+//	owed           zset    frame(node) debt; a debt is s and a session id, or c and a client
+//	debts          hash    debt -> frame(node) record of the session
+//	collected      hash    node -> the debts that it was given last
+//	left           zset    client without a session, by the time when its grace is over
+//	ended          hash    id of a session that is over -> first
+//	ended.old              the same, of the retention age before
+//	facts:<client> hash    kind and name -> "until epoch number tag value"
+//
+// The scripts that work on them stand in lua/, each with a comment that says what it takes and
+// returns. All of their keys are declared. Each script begins with what it needs of
+// common.lua, history.lua and register.lua.
+//
+// # How history is kept honest
+//
+// An entry is numbered with the microseconds of the server's clock, or one more
+// than the last. When the server is not the one that wrote last (its master_replid is
+// another: it was promoted, or restarted), and when an epoch begins, numbers go on
+// 60 seconds ahead, so that none is below one that somebody has seen, even if the new
+// server's clock is behind. Therefore no number is given out twice, and positions have no Tag.
+//
+// A follower accepts an entry only if the predecessor that it names is the entry
+// accepted last. Once a second it is compared with the server that is written to: what it
+// has read, and what was acknowledged to a publisher of this node, must still be
+// there; and what that server has, it must be getting, or it reads from a server that
+// is no longer the primary, and connects anew. History is only declared gone when both
+// servers say so.
+//
+// Elements of the stream that no node has written are skipped, counted
+// ([Bus.ForeignEntries]) and reported ([WithLogger]).
+//
+// # Memory
+//
+// A log keeps up to RetentionBytes of data and of [EntryOverhead] for each entry,
+// give or take a 128th; what Redis needs for that is about 1.2 times as much with entries of 300
+// bytes. It is trimmed as it is published to: a log that nobody publishes to any more
+// keeps its last entries until its keys expire. Besides: about 110 bytes for each producer of the last two retention ages,
+// 120 for each idempotency key of the last two windows, 450 and the topics for
+// each session, 100 for each session that ended within the last two retention ages.
+//
+// All keys expire. Nodes renew them when they publish, follow or hold a lease;
+// they are gone 1.25 times the longest of retention age, idempotency window and
+// grace, and 40 seconds, after the last node. Facts expire by their own TTL.
+//
+// The server must not evict: any maxmemory-policy but noeviction can take the log or
+// the register away, which is survived as a loss of history and costs resets. It is
+// reported when a log is opened. A server that is full refuses publishes and
+// registrations; followers go on.
+//
+// # Rights
+//
+// [ACL] lists the commands that the client's user needs. Add its keys:
+//
+//	ACL SETUSER app on >secret ~sseplane:* <the rules of redisbus.ACL>
+//
+// # Limits
+//
+//   - All entries of a namespace pass through one server, and each node reads all of
+//     them. A wake-up of each node for each batch is the larger part of the cost.
+//   - While a Cluster moves the slot of a namespace key by key, calls are refused by the
+//     server (TRYAGAIN) and repeated by the bus, for as long as it takes.
+//   - An entry is at most [MaxEntry] bytes.
+//   - An XADD by hand with a number far in the future makes all later entries continue
+//     from there; one with the highest number there is costs an epoch.
+//   - Two servers that both believe to be the primary both accept. What the one that gives
+//     way has accepted is lost, and told as above.
 package redisbus
