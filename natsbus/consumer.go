@@ -68,8 +68,8 @@ func (s *source) run(ctx context.Context) {
 			if errors.Is(err, nats.ErrNoResponders) || code(err) == codeStreamNotFound {
 				s.missing()
 			}
-			s.bridge(ctx)
 		}
+		s.bridge(ctx)
 		if p.wait(ctx) != nil {
 			s.fail(ctx.Err())
 			return
@@ -267,9 +267,11 @@ func parseDelivery(msg jetstream.Msg) (m stored, consumerSeq uint64, err error) 
 // bridgeTimeout bounds one read of the bridge.
 const bridgeTimeout = time.Second
 
-// bridge reads on from any server while no consumer can be made, which takes
+// bridge reads on from any server while there is no consumer: to make one takes
 // the leader of the whole cluster, up to 9 s after that one's death. It takes what
-// it gets only as far as it continues the log.
+// it gets only as far as it continues the log. It also passes over foreign messages
+// that the client's library takes for a status of its consumer (an empty one with
+// such a header), at which every consumer would end.
 func (s *source) bridge(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, bridgeTimeout)
 	defer cancel()

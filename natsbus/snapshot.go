@@ -128,7 +128,10 @@ func (s *state) encode() ([]byte, error) {
 	if err := json.NewEncoder(w).Encode(&out); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), w.Close()
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 // decodeState is the inverse of encode.
@@ -278,6 +281,9 @@ func (r *replica) snapshot(ctx context.Context) {
 	// Should it fail, the next try is that many bytes later.
 	r.weight, r.since = len(data), 0
 	r.mu.Unlock()
+	if err == nil {
+		_, err = decodeState(data) // what nobody could read would take the place of what all can
+	}
 	if err != nil {
 		return
 	}

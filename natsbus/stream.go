@@ -2,7 +2,6 @@ package natsbus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -231,21 +230,28 @@ func (l *busLog) ensureBucket(ctx context.Context) error {
 	err := l.main.api(ctx, "STREAM.INFO."+name, nil, &have)
 	switch {
 	case code(err) == codeStreamNotFound:
-		_, err = l.main.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket:      l.names.bucket,
-			Description: "sseplane: epochs of the namespaces",
-			History:     1,
-			Storage:     l.bus.options.storage,
-			Replicas:    l.bus.options.replicas,
-			Metadata:    map[string]string{metaLayout: layout},
-		})
-		if errors.Is(err, jetstream.ErrBucketExists) {
+		// A bucket is a stream of this shape. The library's own call for it needs more
+		// permissions.
+		err = l.main.api(ctx, "STREAM.CREATE."+name, &jetstream.StreamConfig{
+			Name:              name,
+			Description:       "sseplane: epochs of the namespaces",
+			Subjects:          []string{"$KV." + l.names.bucket + ".>"},
+			Storage:           l.bus.options.storage,
+			Replicas:          l.bus.options.replicas,
+			MaxMsgsPerSubject: 1,
+			MaxMsgs:           -1,
+			MaxBytes:          -1,
+			Discard:           jetstream.DiscardNew,
+			AllowRollup:       true,
+			AllowDirect:       true,
+			DenyDelete:        true,
+			Duplicates:        2 * time.Minute,
+			Metadata:          map[string]string{metaLayout: layout},
+		}, nil)
+		if code(err) == 10058 { // somebody else was faster, with other replicas
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("natsbus: create bucket %s: %w", l.names.bucket, err)
-		}
-		return nil
+		return err
 	case err != nil:
 		return err
 	case have.Config.Metadata[metaLayout] != layout:

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Binary returns the nats-server to run: NATS_SERVER, else what scripts/nats-server
@@ -146,6 +147,8 @@ func (s *Server) Await() {
 		nc, err := nats.Connect(s.URL(), nats.Timeout(time.Second))
 		if err == nil {
 			nc.Close()
+		}
+		if err == nil || errors.Is(err, nats.ErrAuthorization) {
 			return
 		}
 		if time.Now().After(end) {
@@ -223,4 +226,14 @@ func Connect(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// JetStream makes a connection, and a context on it.
+func JetStream(t testing.TB, url string, opts ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(Connect(t, url, opts...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
 }
