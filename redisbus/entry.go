@@ -1,6 +1,7 @@
 package redisbus
 
 import (
+	"encoding/binary"
 	"strconv"
 	"strings"
 	"time"
@@ -10,38 +11,59 @@ import (
 	"github.com/sseplane/sseplane/backplane"
 )
 
-// entry is an element of the stream that a node has written.
-type entry struct {
-	backplane.Entry
-	prev uint64 // its predecessor
+// chunk is an element of the stream that a node has written: entries that were
+// published together and are numbered one after the other.
+type chunk struct {
+	prev    uint64 // the entry before the first one
+	size    int    // of the data of all
+	entries []backplane.Entry
 }
 
-// parseEntry reads an element of the stream. ok is false for one that no node has
+func (c *chunk) first() backplane.Position { return c.entries[0].Position }
+
+func (c *chunk) last() backplane.Position { return c.entries[len(c.entries)-1].Position }
+
+// parseChunk reads an element of the stream. ok is false for one that no node has
 // written: it is no part of the log.
-func parseEntry(m redis.XMessage) (e entry, ok bool) {
+func parseChunk(m redis.XMessage) (c chunk, ok bool) {
 	id, zero := strings.CutSuffix(m.ID, "-0")
 	epoch, _ := m.Values["e"].(string)
 	prev, _ := m.Values["p"].(string)
 	ahead, _ := m.Values["t"].(string)
-	data, known := m.Values["d"].(string)
-	if !zero || !known || epoch == "" || len(m.Values) != 4 {
-		return entry{}, false
+	count, _ := m.Values["n"].(string)
+	text, known := m.Values["d"].(string)
+	if !zero || !known || epoch == "" || len(m.Values) != 5 {
+		return c, false
 	}
-	seq, err1 := strconv.ParseUint(id, 10, 63)
+	last, err1 := strconv.ParseUint(id, 10, 63)
 	before, err2 := strconv.ParseUint(prev, 10, 63)
 	// How far the id was ahead of the clock.
 	lead, err3 := strconv.ParseInt(ahead, 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil || before >= seq {
-		return entry{}, false
+	n, err4 := strconv.ParseUint(count, 10, 32)
+	if err1 != nil || err2 != nil || err3 != nil || err4 != nil || n == 0 || n*lengthSize > uint64(len(text)) || before+n > last {
+		return c, false
 	}
-	e.Position = backplane.Position{Epoch: epoch, Seq: seq}
-	e.Time = time.UnixMicro(int64(seq) - lead)
-	e.Data = []byte(data)
-	if e.Data == nil {
-		e.Data = []byte{}
+	c.prev = before
+	c.entries = make([]backplane.Entry, n)
+	at := time.UnixMicro(int64(last) - lead)
+	data := []byte(text)
+	for i := range c.entries {
+		if len(data) < lengthSize {
+			return c, false
+		}
+		size := int(binary.BigEndian.Uint32(data))
+		if data = data[lengthSize:]; len(data) < size {
+			return c, false
+		}
+		c.entries[i] = backplane.Entry{
+			Position: backplane.Position{Epoch: epoch, Seq: last - n + 1 + uint64(i)},
+			Time:     at,
+			Data:     data[:size:size],
+		}
+		c.size += size
+		data = data[size:]
 	}
-	e.prev = before
-	return e, true
+	return c, len(data) == 0
 }
 
 // streamID is the id of the element at a position.
@@ -52,19 +74,26 @@ type chain struct {
 	at backplane.Position // the entry read last
 }
 
-// next accepts the entry behind the one read last, or returns why it is not that:
-// ErrTrimmed or ErrEpoch. acked, if there is one, is a position that the log must have.
-func (c *chain) next(e *entry, acked *backplane.Position) error {
+// next accepts the chunk behind the entry read last, or that holds it and more, and returns
+// its entries that are behind it; or it returns why it is not that: ErrTrimmed or ErrEpoch.
+// acked, if there is one, is a position that the log must have.
+func (l *chain) next(c *chunk, acked *backplane.Position) ([]backplane.Entry, error) {
+	first, last := c.first(), c.last()
+	behind := c.entries
 	switch {
-	case e.Position.Epoch != c.at.Epoch || e.prev < c.at.Seq:
-		return backplane.ErrEpoch
-	case e.prev > c.at.Seq:
-		return backplane.ErrTrimmed
-	case acked != nil && acked.Epoch == c.at.Epoch && c.at.Seq < acked.Seq && acked.Seq < e.Position.Seq:
-		return backplane.ErrEpoch
+	case first.Epoch != l.at.Epoch:
+		return nil, backplane.ErrEpoch
+	case first.Seq <= l.at.Seq && l.at.Seq < last.Seq:
+		behind = c.entries[l.at.Seq-first.Seq+1:]
+	case c.prev < l.at.Seq:
+		return nil, backplane.ErrEpoch
+	case c.prev > l.at.Seq:
+		return nil, backplane.ErrTrimmed
+	case acked != nil && acked.Epoch == l.at.Epoch && l.at.Seq < acked.Seq && acked.Seq < first.Seq:
+		return nil, backplane.ErrEpoch
 	}
-	c.at = e.Position
-	return nil
+	l.at = last
+	return behind, nil
 }
 
 // foreign counts elements that no node has written, and reports them once a minute.

@@ -24,10 +24,6 @@ const (
 	linkPatience = time.Second
 	// pageBytes is about how large a page gets.
 	pageBytes = 4 << 20
-	// busyPause is how long a reader waits after a small page that came right behind
-	// another one: more then comes with one wake-up of the server.
-	busyPause = time.Millisecond
-	smallPage = 100
 )
 
 // errStale means that the reader is, or seems to be, on another server than the commands.
@@ -43,7 +39,8 @@ type follower struct {
 	heard  time.Time // when the server last answered
 
 	cursor string // the element read last
-	size   int    // the average size of the entries of the last page
+	count  int    // how many elements were asked for last
+	size   int    // the average size of the elements that came last
 
 	// mu guards what the reader shares with the check.
 	mu      sync.Mutex
@@ -195,7 +192,6 @@ func (f *follower) read(ctx context.Context) error {
 	if client == nil {
 		return f.reason(redis.ErrClosed)
 	}
-	var last time.Time // when the page before came
 	for {
 		raw, err := f.fetch(ctx, client, blockTime)
 		if err != nil {
@@ -207,17 +203,6 @@ func (f *follower) read(ctx context.Context) error {
 		if err := f.take(raw); err != nil {
 			return err
 		}
-		now := time.Now()
-		if len(raw) < smallPage && now.Sub(last) < 5*time.Millisecond {
-			wait := time.NewTimer(busyPause)
-			select {
-			case <-wait.C:
-			case <-ctx.Done():
-				wait.Stop()
-				return ctx.Err()
-			}
-		}
-		last = now
 	}
 }
 
@@ -239,10 +224,11 @@ func (f *follower) fetch(ctx context.Context, client redis.UniversalClient, bloc
 		f.idle = time.Now()
 	}
 	f.mu.Unlock()
-	count := maxCount
+	f.count = max(16, min(maxCount, 4*f.count)) // by steps: what comes may be larger
 	if f.size > 0 {
-		count = max(1, min(maxCount, pageBytes/f.size))
+		f.count = max(1, min(f.count, pageBytes/f.size))
 	}
+	count := f.count
 	args := []any{"xread", "count", count, "streams", f.log.keys.log, f.cursor}
 	key := int8(4)
 	if block >= 0 {
@@ -271,27 +257,28 @@ func (f *follower) fetch(ctx context.Context, client redis.UniversalClient, bloc
 
 // take hands a page to the follower, up to an entry that does not belong.
 func (f *follower) take(raw []redis.XMessage) error {
-	page := backplane.Page{After: f.at, Now: f.log.serverNow(), Entries: make([]backplane.Entry, 0, len(raw))}
+	page := backplane.Page{After: f.at, Now: f.log.serverNow()}
 	links := chain{at: f.at}
 	acked := f.log.acked.Load()
 	var broken error
 	size := 0
 	for _, m := range raw {
-		e, ok := parseEntry(m)
+		c, ok := parseChunk(m)
 		if !ok {
 			f.log.foreign(m)
 			f.cursor = m.ID
 			continue
 		}
-		if broken = links.next(&e, acked); broken != nil {
+		var entries []backplane.Entry
+		if entries, broken = links.next(&c, acked); broken != nil {
 			break
 		}
 		f.cursor = m.ID
-		size += len(e.Data)
-		page.Entries = append(page.Entries, e.Entry)
+		size += c.size + EntryOverhead
+		page.Entries = append(page.Entries, entries...)
 	}
 	page.Upto = links.at
-	f.size = size/len(raw) + EntryOverhead
+	f.size = size / len(raw)
 	f.mu.Lock()
 	f.at = links.at
 	f.idle = time.Time{}

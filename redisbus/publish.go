@@ -3,6 +3,7 @@ package redisbus
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -87,20 +88,46 @@ func validBatch(b backplane.Batch) (size int, _ error) {
 	return size, nil
 }
 
-// publishArgs copies the data: an attempt that was given up may still be writing it
-// when Publish has returned.
+const (
+	// chunkBytes is how large an element of the stream gets, unless one message is larger: whoever
+	// keeps a message keeps its chunk.
+	chunkBytes = 16 << 10
+	// lengthSize is what stands in front of each message in its chunk: its length.
+	lengthSize = 4
+)
+
+// publishArgs packs the messages into chunks. It copies the data: an attempt
+// that was given up may still be writing it when Publish has returned.
 func (l *log) publishArgs(b backplane.Batch, size int) []any {
-	data := make([]byte, 0, size)
-	args := make([]any, 0, 8+2*len(b.Messages))
+	data := make([]byte, 0, size+lengthSize*len(b.Messages))
+	args := make([]any, 0, 16)
 	args = append(args,
 		b.Producer, strconv.FormatUint(b.Number, 10), newEpoch(),
-		micros(l.cfg.RetentionAge), l.cfg.RetentionBytes, EntryOverhead,
+		micros(l.cfg.RetentionAge), l.cfg.RetentionBytes,
 		micros(l.cfg.IdempotencyWindow), l.ttl.Milliseconds())
-	for i := range b.Messages {
-		from := len(data)
-		data = append(data, b.Messages[i].Data...)
-		args = append(args, b.Messages[i].Key, data[from:len(data):len(data)])
+	// The log is trimmed chunk by chunk, and must not be trimmed of much at a time.
+	limit := int(min(chunkBytes, l.cfg.RetentionBytes/128))
+	from, count, weight := 0, 0, 0
+	flush := func(key string) {
+		if count > 0 {
+			args = append(args, key, count, weight, data[from:len(data):len(data)])
+		}
+		from, count, weight = len(data), 0, 0
 	}
+	for i := range b.Messages {
+		m := &b.Messages[i]
+		if m.Key != "" || weight+len(m.Data)+EntryOverhead > limit {
+			flush("")
+		}
+		data = binary.BigEndian.AppendUint32(data, uint32(len(m.Data)))
+		data = append(data, m.Data...)
+		count++
+		weight += len(m.Data) + EntryOverhead
+		if m.Key != "" {
+			flush(m.Key)
+		}
+	}
+	flush("")
 	return args
 }
 

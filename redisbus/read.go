@@ -40,23 +40,27 @@ func (l *log) Read(ctx context.Context, after backplane.Position, maxBytes int) 
 		page.Now = s.now
 		for _, m := range raw {
 			from = m.ID
-			e, ok := parseEntry(m)
+			c, ok := parseChunk(m)
 			if !ok {
 				l.foreign(m)
 				continue
 			}
-			if len(page.Entries) > 0 && !budget.fits(len(e.Data)) {
-				return page, nil
-			}
-			if err := links.next(&e, nil); err != nil {
+			entries, err := links.next(&c, nil)
+			if err != nil {
 				if len(page.Entries) > 0 {
 					return page, nil // right so far; the next call says the rest
 				}
 				return backplane.Page{}, fmt.Errorf("redisbus: read: %w", err)
 			}
-			budget.take(len(e.Data))
-			page.Entries = append(page.Entries, e.Entry)
-			page.Upto = e.Position
+			budget.saw(c.size)
+			for _, e := range entries {
+				if len(page.Entries) > 0 && !budget.fits(len(e.Data)) {
+					return page, nil
+				}
+				budget.take(len(e.Data))
+				page.Entries = append(page.Entries, e)
+				page.Upto = e.Position
+			}
 		}
 		if len(raw) < count {
 			if len(page.Entries) == 0 && s.last > after.Seq {
@@ -96,23 +100,31 @@ scan:
 		page.Now = s.now
 		for _, m := range raw {
 			to = "(" + m.ID
-			e, ok := parseEntry(m)
+			c, ok := parseChunk(m)
 			if !ok {
 				l.foreign(m)
 				continue
 			}
-			if newest && e.Position.Epoch == b.Epoch && e.Position.Seq >= b.Last.Seq {
-				page.Upto = e.Position
-			} else if newest || e.Position.Epoch != b.Epoch || e.Position.Seq != before {
+			last := c.last()
+			switch {
+			case last.Epoch != b.Epoch, newest && last.Seq < b.Last.Seq, !newest && last.Seq != before:
 				break scan // of another epoch, or not what the entry behind it names
+			case newest:
+				page.Upto = last
 			}
-			newest, before = false, e.Position.Seq
-			if !budget.fits(len(e.Data)) {
-				break scan
+			newest, before = false, last.Seq
+			budget.saw(c.size)
+			for i, e := range slices.Backward(c.entries) {
+				if !budget.fits(len(e.Data)) {
+					break scan
+				}
+				budget.take(len(e.Data))
+				before = c.prev
+				if i > 0 {
+					before = c.entries[i-1].Position.Seq
+				}
+				page.Entries = append(page.Entries, e)
 			}
-			budget.take(len(e.Data))
-			before = e.prev
-			page.Entries = append(page.Entries, e.Entry)
 		}
 		if len(raw) < count {
 			break
@@ -154,11 +166,11 @@ func (l *log) scan(ctx context.Context, what string, ask func(redis.Pipeliner) *
 }
 
 // budget turns a limit of bytes into counts of elements, by the size of those
-// seen so far, so that neither many small entries take many round trips nor a
-// few large ones are read in vain.
+// seen so far, so that neither many small ones take many round trips nor a few large
+// ones are read in vain.
 type budget struct {
 	left       int
-	seen, size int
+	seen, size int // elements
 	asked      int
 }
 
@@ -166,19 +178,21 @@ func newBudget(bytes int) *budget { return &budget{left: bytes} }
 
 func (b *budget) fits(n int) bool { return n <= b.left }
 
-func (b *budget) take(n int) {
-	b.left -= n
+func (b *budget) take(n int) { b.left -= n }
+
+// saw is told the size of an element.
+func (b *budget) saw(size int) {
 	b.seen++
-	b.size += n
+	b.size += size
 }
 
-// count returns how many elements to ask for next.
+// count returns how many elements to ask for next. It grows step by step: the
+// elements to come may be larger than those seen.
 func (b *budget) count() int {
 	n := 16
 	if b.seen > 0 {
-		n = max(b.left, 0)*b.seen/max(b.size, 1) + 1
+		n = max(b.left, 0)/max(1, b.size/b.seen) + 1
 	}
-	// Grow step by step: the entries to come may be larger than those seen.
-	b.asked = max(1, min(n, max(16, 8*b.asked), maxCount))
+	b.asked = max(1, min(n, max(16, 4*b.asked), maxCount))
 	return b.asked
 }

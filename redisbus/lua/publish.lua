@@ -2,17 +2,21 @@
 --
 -- KEYS  1 meta  2 log  3 marks  4 producers  5 producers.old  6 keys  7 keys.old
 -- ARGV  1 producer  2 number of the batch  3 name of an epoch, should one begin
---       4 retention, us  5 retention, bytes  6 overhead of an entry, bytes
---       7 idempotency window, us  8 time to live, ms
---       9... key, data of each message
+--       4 retention, us  5 retention, bytes
+--       6 idempotency window, us  7 time to live, ms
+--       8... of each chunk of messages: key, how many, what they weigh, the messages
+--
+-- A chunk is messages that become one element of the stream: one with a key, or some without.
+-- Its messages are numbered one after the other, and the last number is the element's id.
 --
 -- Returns {1, positions} or {0}: there was a batch with a higher number. Positions
--- are words: epoch.seq, and +n if n entries from there on are meant.
+-- are words: epoch.seq, and +n if n messages from there on are meant.
 
 local meta, log, marks, producers, keys = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6]
 local producer, batch = ARGV[1], ARGV[2]
-local age, bytes, overhead = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local window, ttl = tonumber(ARGV[7]), tonumber(ARGV[8])
+local age, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local window, ttl = tonumber(ARGV[6]), tonumber(ARGV[7])
+local chunks = 8
 
 local record = redis.call('HGET', producers, producer) or redis.call('HGET', KEYS[5], producer)
 if record then
@@ -45,7 +49,7 @@ if here ~= m[4] then seq = math.max(now, last) + jump end
 
 -- Which keys were accepted before, and where.
 local seen, asked = {}, {}
-for i = 9, #ARGV, 2 do
+for i = chunks, #ARGV, 4 do
   if ARGV[i] ~= '' then asked[#asked + 1] = ARGV[i] end
 end
 for i = 1, #asked, 1000 do
@@ -67,50 +71,52 @@ local function mark(seq, total, at)
 end
 if total > marked and now - markedat >= age / 128 then mark(last, total, at) end
 
-local function append(data)
-  return redis.pcall('XADD', log, number(seq) .. '-0',
-    'e', epoch, 'p', number(last), 't', number(seq - now), 'd', data)
+local function append(id, count, data)
+  return redis.pcall('XADD', log, number(id) .. '-0',
+    'e', epoch, 'p', number(last), 't', number(id - now), 'n', count, 'd', data)
 end
 
 -- Positions, those of neighbours in one word.
 local words, run, length = {}, nil, 0
 local function flush()
-  if length > 1 then run = run .. '+' .. length end
+  if length > 1 then run = run .. '+' .. number(length) end
   if length > 0 then words[#words + 1] = run end
   length = 0
 end
 
 local accepted = {}
-for i = 9, #ARGV, 2 do
-  local key, data = ARGV[i], ARGV[i + 1]
+for i = chunks, #ARGV, 4 do
+  local key, count, data = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 3]
   if key ~= '' and seen[key] then
     flush()
     words[#words + 1] = seen[key]
   else
-    local reply = append(data)
+    local reply = append(seq + count - 1, count, data)
     if type(reply) == 'table' and reply.err then
       -- Somebody else's entry may be in the way; else it is an error like others.
       local highest = top(log)
-      if highest < seq then return reply end
+      if highest < seq + count - 1 then return reply end
       if highest >= limit then
         redis.call('UNLINK', log)
         epoch, first, live = ARGV[3], number(last), 0
         redis.call('HSET', meta, 'epoch', epoch, 'began', first)
       else
+        flush()
         seq = highest + 1
       end
-      reply = append(data)
+      reply = append(seq + count - 1, count, data)
       if type(reply) == 'table' and reply.err then return reply end
     end
     if length == 0 then run = epoch .. '.' .. number(seq) end
-    length = length + 1
+    length = length + count
     if key ~= '' then
       seen[key] = epoch .. '.' .. number(seq)
       accepted[#accepted + 1] = key
       accepted[#accepted + 1] = seen[key]
     end
-    last, seq = seq, seq + 1
-    total = total + #data + overhead
+    last = seq + count - 1
+    seq = last + 1
+    total = total + tonumber(ARGV[i + 2])
     if total - marked >= bytes / 128 then mark(last, total, now) end
   end
 end
