@@ -299,17 +299,17 @@ func TestServerTimeoutsDoNotCutStreams(t *testing.T) {
 
 // A reader that stops reading is closed by the write deadline, over HTTP too.
 func TestStalledSocket(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	pipes(t, func(t *testing.T, two bool) {
 		b := start(t, broker.WithWriteDeadline(5*time.Second))
 		ended := make(chan error, 1)
 		client := pipeServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ended <- b.Serve(w, r, broker.Client{ID: "joe"})
-		}), false)
+		}), two)
 		resp, err := client.Get("http://pipe/")
 		must(t, err)
 		synctest.Wait()
 		begun := time.Now()
-		for range 100 {
+		for range 1000 {
 			must(t, b.Broadcast(text(strings.Repeat("x", 10_000))))
 		}
 		mustBe(t, <-ended, broker.ErrSlowSession)
