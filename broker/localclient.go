@@ -132,9 +132,9 @@ func (n *node) leaveTopics(s *session, topics []string) (changed bool) {
 		if n.unsubscribe(s, key{kindTopic, topic}) {
 			changed = true
 			if s.left == nil || len(s.left) > maxTopics { // bounded, at the price of exactness
-				s.left = make(map[string]uint64)
+				s.left = make(map[string]backplane.Position)
 			}
-			s.left[topic] = n.pos.Seq
+			s.left[topic] = n.pos
 		}
 	}
 	return changed
@@ -143,6 +143,14 @@ func (n *node) leaveTopics(s *session, topics []string) (changed bool) {
 // wants reports whether the session follows what its client was joined to: not if it
 // has left that since.
 func (s *session) wants(joined backplane.Fact, epoch string) bool {
-	at, left := s.left[joined.Name]
-	return isJoined(joined) && (!left || joined.Version.Epoch == epoch && joined.Version.Seq > at)
+	left, ok := s.left[joined.Name]
+	switch {
+	case !isJoined(joined):
+		return false
+	case !ok:
+		return true
+	case left.Epoch == joined.Version.Epoch:
+		return joined.Version.Seq > left.Seq
+	}
+	return joined.Version.Epoch == epoch || left.Epoch != epoch // in doubt it does
 }

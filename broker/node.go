@@ -252,6 +252,7 @@ func (n *node) refillLocked(s *session) bool {
 			n.startScan(s)
 			return false
 		}
+		s.lenient = false // from here on it is in step with the log
 		frames, cursor, caughtUp := n.window.collect(s, s.cursor.Seq, n.scratch[:0], max(1, n.queueFrames/2), n.queueBytes/2)
 		s.cursor = backplane.Position{Epoch: n.pos.Epoch, Seq: cursor}
 		if caughtUp {
