@@ -174,3 +174,35 @@ func TestHookThatIsSlow(t *testing.T) {
 		}
 	})
 }
+
+// In the callback of its last session a client is not present any more.
+func TestPresenceInTheDisconnectCallback(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		nodes, _ := cluster(t, 2)
+		j := new(journal)
+		nodes[0].SetDisconnectCallback(func(client, _ string) {
+			j.note("%t %t", nodes[0].IsClientPresent(client), nodes[1].IsClientPresent(client))
+		})
+		connect(t, nodes[0], "joe").leave()
+		synctest.Wait()
+		j.wants(t, "false false")
+	})
+}
+
+// A callback that is set later is the one that is called; none is fine too.
+func TestDisconnectCallbackIsReplaced(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := start(t)
+		j := new(journal)
+		for i := range 4 {
+			if i%2 == 0 {
+				b.SetDisconnectCallback(nil)
+			} else {
+				b.SetDisconnectCallback(func(client, _ string) { j.note("%d %s", i, client) })
+			}
+			connect(t, b, "joe").leave()
+			synctest.Wait()
+		}
+		j.wants(t, "1 joe", "3 joe")
+	})
+}

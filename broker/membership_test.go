@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,6 +121,56 @@ func TestJoinWhileEventsFlow(t *testing.T) {
 		}
 		if n := len(r.data()); n != 50 {
 			t.Errorf("%d events", n)
+		}
+	})
+}
+
+// A leave concerns those who are there: who names the topic later follows it again.
+func TestLeaveOfATopicNamedAtConnect(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		nodes, _ := cluster(t, 2)
+		a, b := nodes[0], nodes[1]
+		named := broker.FollowTopics("room")
+		r := connect(t, a, "joe", named)
+		must(t, b.Leave(t.Context(), "joe", "room"))
+		publish(t, b, broker.Topics("room"), text("left"))
+		r.wants()
+		at := r.lastID()
+		again := connectFrom(t, b, "joe", at, named)
+		publish(t, a, broker.Topics("room"), text("1"))
+		time.Sleep(time.Minute)
+		publish(t, a, broker.Topics("room"), text("2"))
+		r.wants()
+		if d := again.data(); len(d) < 2 || d[len(d)-2] != "1" || d[len(d)-1] != "2" {
+			t.Errorf("received %q", d)
+		}
+	})
+}
+
+// Two nodes say different things at the same moment: all come to agree.
+func TestJoinAndLeaveAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		nodes, _ := cluster(t, 3)
+		one, two := connect(t, nodes[0], "joe"), connect(t, nodes[1], "joe")
+		for range 20 {
+			var wg sync.WaitGroup
+			wg.Go(func() { must(t, nodes[0].Join(t.Context(), "joe", "room")) })
+			wg.Go(func() { must(t, nodes[1].Leave(t.Context(), "joe", "room")) })
+			wg.Go(func() { must(t, nodes[1].SetClientMetadata("joe", broker.ClientMetadata{"n": 1})) })
+			wg.Go(func() { must(t, nodes[2].SetClientMetadata("joe", broker.ClientMetadata{"n": 2})) })
+			wg.Wait()
+			synctest.Wait()
+			before1, before2 := len(one.data()), len(two.data())
+			publish(t, nodes[2], broker.Topics("room"), text("x"))
+			in1, in2 := len(one.data()) > before1, len(two.data()) > before2
+			three := connect(t, nodes[2], "joe")
+			publish(t, nodes[1], broker.Topics("room"), text("y"))
+			in3 := len(three.data()) > 0
+			members := collect(t, nodes[0].Members(t.Context(), "room"))
+			if in1 != in2 || in2 != in3 || in1 != (len(members) == 1) {
+				t.Fatalf("sessions follow: %t, %t, %t; members %q", in1, in2, in3, members)
+			}
+			three.leave()
 		}
 	})
 }
