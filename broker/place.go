@@ -188,7 +188,7 @@ func (n *node) place(s *session, c cursor, greeting time.Duration) {
 		}
 		s.cursor = e.pos
 	default: // since
-		t := n.busNow().Add(-c.since)
+		t := s.takenAt.Add(n.skew - c.since) // from when it came
 		pos, complete := n.window.since(t)
 		s.cursor, s.notBefore, s.placedAt = pos, t, n.pos.Seq
 		if !complete {
