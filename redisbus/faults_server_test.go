@@ -2,10 +2,14 @@ package redisbus_test
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sseplane/sseplane/backplane"
 	"github.com/sseplane/sseplane/redisbus/internal/redistest"
 )
 
@@ -115,4 +119,88 @@ func TestOutOfMemory(t *testing.T) {
 	})
 	server.Do("config", "set", "maxmemory", "0")
 	noLoss(t, w.finish(true))
+}
+
+// A server that does not answer must not keep a node from closing.
+func TestCloseOnPausedServer(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "redis-7.0")
+	// Timeouts of a client that is ready to wait for ever.
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, ReadTimeout: time.Hour, WriteTimeout: time.Hour, MaxRetries: 10})
+	log, err := newBus(t, client).Open(t.Context(), testConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := log.Bounds(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 2)
+	n := &node{t: t}
+	go func() { ended <- log.Follow(context.Background(), b.Last, n) }()
+	redistest.Eventually(t, "it follows", n.lastLink)
+	server.Pause()
+	defer server.Resume()
+	go func() {
+		_, err := log.Publish(context.Background(), backplane.Batch{Producer: "p", Number: 1, Messages: []backplane.Message{{}}})
+		ended <- err
+	}()
+	pass(t, 100*time.Millisecond)
+	start := time.Now()
+	if err := log.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > 1500*time.Millisecond {
+		t.Errorf("Close took %v", took)
+	}
+	for range 2 {
+		if err := <-ended; !errors.Is(err, backplane.ErrClosed) {
+			t.Errorf("a call under way: %v", err)
+		}
+	}
+}
+
+// slow is a follower whose first page waits.
+type slow struct{ first chan struct{} }
+
+func (s slow) Page(backplane.Page) { <-s.first }
+func (s slow) Link(error)          {}
+
+// What a node's own publishers were told of must not vanish in silence, even if
+// the node has not read it yet.
+func TestLossOfUnread(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "redis-8.0")
+	log := openLog(t, redis.NewClient(&redis.Options{Addr: server.Addr}), testConfig(t))
+	b, err := log.Bounds(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := uint64(0)
+	publish := func() {
+		t.Helper()
+		number++
+		if _, err := log.Publish(t.Context(), backplane.Batch{Producer: "p", Number: number, Messages: []backplane.Message{{}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish()
+	ended := make(chan error, 1)
+	s := slow{make(chan struct{})}
+	go func() { ended <- log.Follow(context.Background(), b.Last, s) }()
+	s.first <- struct{}{} // it has the first entry, and waits in the page of the next
+	publish()
+	server.Do("save")
+	publish()
+	server.Kill()
+	server.Launch()
+	close(s.first)
+	select {
+	case err := <-ended:
+		if !errors.Is(err, backplane.ErrEpoch) {
+			t.Errorf("Follow: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("nobody was told")
+	}
 }

@@ -15,11 +15,10 @@ if not m[1] then
 elseif m[1] == ARGV[2] then
   redis.call('HSET', meta, 'epoch', ARGV[1], 'began', m[2])
 end
-m = redis.call('HMGET', meta, 'epoch', 'began', 'first', 'last')
+m = redis.call('HMGET', meta, 'epoch', 'began', 'last')
 
--- The first entry knows better than the record what precedes it, should somebody have
--- trimmed the log by hand.
-local first = m[4]
+-- The first entry of the epoch knows what precedes it.
+local first = m[3]
 local from = m[2]
 for i = 1, 1000 do
   local page = redis.call('XRANGE', log, '(' .. from, '+', 'COUNT', 1)
@@ -31,4 +30,4 @@ for i = 1, 1000 do
     break
   end
 end
-return {m[1], m[2], first, m[4], number(now)}
+return {m[1], m[2], first, m[3], number(now)}

@@ -33,7 +33,7 @@ local function begin(meta, log, marks, epoch, now, ttl)
   end
   last = number(math.max(now, last) + jump)
   redis.call('UNLINK', marks)
-  redis.call('HSET', meta, 'epoch', epoch, 'began', last, 'last', last, 'first', last, 'server', server(),
-    'total', 0, 'trimmed', 0, 'marked', 0, 'markedat', 0, 'at', 0, 'until', number(now + ttl * 1000))
+  redis.call('HSET', meta, 'epoch', epoch, 'began', last, 'last', last, 'server', server(),
+    'total', 0, 'trimmed', 0, 'marked', 0, 'markedat', 0, 'oldest', 0, 'at', 0, 'until', number(now + ttl * 1000))
   redis.call('PEXPIRE', meta, ttl)
 end

@@ -18,7 +18,8 @@ local age, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local window, ttl = tonumber(ARGV[6]), tonumber(ARGV[7])
 local chunks = 8
 
-local record = redis.call('HGET', producers, producer) or redis.call('HGET', KEYS[5], producer)
+local known = redis.call('HMGET', producers, producer, '')
+local record = known[1] or redis.call('HGET', KEYS[5], producer)
 if record then
   local n, positions = string.match(record, '^(%d+) (.*)$')
   if n == batch then
@@ -31,21 +32,31 @@ end
 
 local now = clock()
 local function read()
-  return redis.call('HMGET', meta, 'epoch', 'last', 'first', 'server', 'total', 'trimmed', 'marked', 'markedat', 'at', 'until')
+  return redis.call('HMGET', meta, 'epoch', 'last', 'server', 'total', 'at', 'until', 'trimmed', 'marked', 'markedat', 'oldest')
 end
 local m = read()
 if not m[1] then
   begin(meta, log, marks, ARGV[3], now, ttl)
   m = read()
 end
-local epoch, last, first = m[1], tonumber(m[2]), m[3]
-local total, trimmed, marked, markedat = tonumber(m[5]), tonumber(m[6]), tonumber(m[7]), tonumber(m[8])
-local at, live = tonumber(m[9]), tonumber(m[10])
+local epoch, last, total, at, live = m[1], tonumber(m[2]), tonumber(m[4]), tonumber(m[5]), tonumber(m[6])
+local trimmed, marked, markedat, oldest = tonumber(m[7]), tonumber(m[8]), tonumber(m[9]), tonumber(m[10])
 if total == 0 then live = 0 end -- the log is about to be created
+
+
+-- What of the record changes, but for what always does.
+local changes = {}
+local function change(field, value)
+  changes[#changes + 1] = field
+  changes[#changes + 1] = value
+end
 
 local here = server()
 local seq = math.max(now, last + 1)
-if here ~= m[4] then seq = math.max(now, last) + jump end
+if here ~= m[3] then
+  seq = math.max(now, last) + jump
+  change('server', here)
+end
 
 -- Which keys were accepted before, and where.
 local seen, asked = {}, {}
@@ -66,8 +77,14 @@ end
 -- mark, so that nobody has to read an entry to know what it weighs.
 local function mark(seq, total, at)
   local text = number(seq) .. ' ' .. number(total) .. ' ' .. number(at)
-  if redis.call('RPUSH', marks, text) == 1 then redis.call('PEXPIRE', marks, ttl) end
+  if redis.call('RPUSH', marks, text) == 1 then
+    redis.call('PEXPIRE', marks, ttl)
+    oldest = at
+    change('oldest', number(at))
+  end
   marked, markedat = total, at
+  change('marked', number(total))
+  change('markedat', number(at))
 end
 if total > marked and now - markedat >= age / 128 then mark(last, total, at) end
 
@@ -98,8 +115,8 @@ for i = chunks, #ARGV, 4 do
       if highest < seq + count - 1 then return reply end
       if highest >= limit then
         redis.call('UNLINK', log)
-        epoch, first, live = ARGV[3], number(last), 0
-        redis.call('HSET', meta, 'epoch', epoch, 'began', first)
+        epoch, live = ARGV[3], 0
+        redis.call('HSET', meta, 'epoch', epoch, 'began', number(last))
       else
         flush()
         seq = highest + 1
@@ -123,19 +140,23 @@ end
 flush()
 
 local through
-while true do
-  local oldest = redis.call('LINDEX', marks, 0)
-  if not oldest then break end
-  local s, b, t = string.match(oldest, '(%d+) (%d+) (%d+)')
-  if tonumber(s) >= last or total - trimmed <= bytes and tonumber(t) > now - age then break end
+while total - trimmed > bytes or oldest <= now - age do
+  local first = redis.call('LINDEX', marks, 0)
+  local s, b, t = string.match(first or '', '(%d+) (%d+) (%d+)')
+  oldest = tonumber(t or now)
+  if not s or tonumber(s) >= last or total - trimmed <= bytes and oldest > now - age then break end
   redis.call('LPOP', marks)
-  through, trimmed, first = tonumber(s), tonumber(b), s
+  through, trimmed = tonumber(s), tonumber(b)
 end
-if through then redis.call('XTRIM', log, 'MINID', number(through + 1)) end
+if through then
+  redis.call('XTRIM', log, 'MINID', number(through + 1))
+  change('trimmed', number(trimmed))
+  change('oldest', number(oldest))
+end
 
 if now + ttl * 875 > live then
   for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ttl) end
-  live = now + ttl * 1000
+  change('until', number(now + ttl * 1000))
 end
 
 if #accepted > 0 then
@@ -144,9 +165,8 @@ if #accepted > 0 then
     redis.call('HSET', keys, unpack(accepted, i, math.min(i + 999, #accepted)))
   end
 end
-rotate(producers, KEYS[5], now, age, ttl)
+if not known[2] or now - tonumber(known[2]) >= age then rotate(producers, KEYS[5], now, age, ttl) end
 local positions = table.concat(words, ' ')
 redis.call('HSET', producers, producer, batch .. ' ' .. positions)
-redis.call('HSET', meta, 'last', number(last), 'first', first, 'server', here, 'total', number(total),
-  'trimmed', number(trimmed), 'marked', number(marked), 'markedat', number(markedat), 'at', number(now), 'until', number(live))
+redis.call('HSET', meta, 'last', number(last), 'total', number(total), 'at', number(now), unpack(changes))
 return {1, positions}
