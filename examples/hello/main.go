@@ -82,11 +82,6 @@ func main() {
 	b := broker.NewBroker(nil) // one node; more of them with broker.WithBackplane
 	server := &http.Server{Addr: *listen, Handler: newHandler(b), ReadHeaderTimeout: 5 * time.Second}
 
-	// Streams do not end by themselves: the broker ends them when the server shuts down.
-	drain, cancel := context.WithTimeout(context.Background(), time.Hour)
-	defer cancel()
-	server.RegisterOnShutdown(func() { _ = b.Shutdown(drain) })
-
 	go func() {
 		log.Printf("open http://%s in a browser, in several windows", *listen)
 		if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
@@ -94,8 +89,11 @@ func main() {
 		}
 	}()
 	<-ctx.Done()
-	ending, cancelEnding := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancelEnding()
+
+	// Streams do not end by themselves: the broker ends them when the server shuts down.
+	ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	server.RegisterOnShutdown(func() { _ = b.Shutdown(ending) })
 	if err := errors.Join(server.Shutdown(ending), b.Close()); err != nil {
 		log.Fatal(err)
 	}
