@@ -48,16 +48,27 @@ type Container struct {
 func Start(t testing.TB, spec Spec) *Container {
 	t.Helper()
 	c := &Container{Spec: spec, engine: Require(t, spec.Image), addrs: map[*Network]netip.Addr{}, ports: map[int]int{}}
+	for _, n := range spec.Networks {
+		c.addrs[n] = n.next()
+	}
 	options := []testcontainers.ContainerCustomizer{
 		testcontainers.WithCmd(spec.Cmd...),
 		testcontainers.WithLabels(labels()),
 		testcontainers.WithConfigModifier(func(config *container.Config) { config.Hostname = spec.Name }),
 		testcontainers.WithHostConfigModifier(c.publish(t)),
+		// The first network when it is made, as the engine wants it, the others then.
 		testcontainers.WithEndpointSettingsModifier(func(all map[string]*network.EndpointSettings) {
-			for _, n := range spec.Networks {
-				c.addrs[n] = n.next()
-				all[n.Name] = c.endpoint(n)
-			}
+			all[spec.Networks[0].Name] = c.endpoint(spec.Networks[0])
+		}),
+		testcontainers.WithAdditionalLifecycleHooks(testcontainers.ContainerLifecycleHooks{
+			PostCreates: []testcontainers.ContainerHook{func(ctx context.Context, made testcontainers.Container) error {
+				for _, n := range spec.Networks[1:] {
+					if err := c.connect(ctx, made.GetContainerID(), n); err != nil {
+						return err
+					}
+				}
+				return nil
+			}},
 		}),
 	}
 	for path, text := range spec.Files {
@@ -71,12 +82,8 @@ func Start(t testing.TB, spec Spec) *Container {
 	if spec.Ready != nil {
 		options = append(options, testcontainers.WithWaitStrategyAndDeadline(time.Minute, spec.Ready))
 	}
-	names := make([]string, len(spec.Networks))
-	for i, n := range spec.Networks {
-		names[i] = n.Name
-	}
 	options = append(options, testcontainers.CustomizeRequestOption(func(r *testcontainers.GenericContainerRequest) error {
-		r.Networks = names
+		r.Networks = []string{spec.Networks[0].Name}
 		return nil
 	}))
 	ctx, cancel := context.WithTimeout(t.Context(), engineTime)
@@ -84,7 +91,11 @@ func Start(t testing.TB, spec Spec) *Container {
 	started, err := testcontainers.Run(ctx, spec.Image, options...)
 	testcontainers.CleanupContainer(t, started, testcontainers.StopTimeout(0))
 	if err != nil {
-		t.Fatalf("starting %s: %v\n%s", spec.Name, err, tail(started))
+		written := ""
+		if started != nil {
+			written = tail(started)
+		}
+		t.Fatalf("starting %s: %v\n%s", spec.Name, err, written)
 	}
 	c.container = started
 	return c
@@ -186,10 +197,12 @@ func (c *Container) Cut(n *Network) error {
 
 // Heal brings it back to a network, at its old address.
 func (c *Container) Heal(n *Network) error {
-	return c.do("healing", func(ctx context.Context) error {
-		_, err := c.engine.NetworkConnect(ctx, n.ID, client.NetworkConnectOptions{Container: c.id(), EndpointConfig: c.endpoint(n)})
-		return err
-	})
+	return c.do("healing", func(ctx context.Context) error { return c.connect(ctx, c.id(), n) })
+}
+
+func (c *Container) connect(ctx context.Context, id string, n *Network) error {
+	_, err := c.engine.NetworkConnect(ctx, n.ID, client.NetworkConnectOptions{Container: id, EndpointConfig: c.endpoint(n)})
+	return err
 }
 
 // Exec runs a command in it and returns what it printed.
@@ -229,9 +242,6 @@ func logs(c testcontainers.Container) (string, error) {
 
 // tail returns the end of what a container has written, for a message.
 func tail(c testcontainers.Container) string {
-	if c == nil {
-		return ""
-	}
 	text, err := logs(c)
 	if err != nil {
 		return err.Error()
