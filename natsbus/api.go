@@ -50,8 +50,12 @@ func (l *link) api(ctx context.Context, method string, ask, answer any) error {
 			return err
 		}
 	}
+	sent := time.Now()
 	msg, err := l.request(ctx, &nats.Msg{Subject: apiPrefix + method, Data: body}, apiTimeout)
 	if err != nil {
+		if ctx.Err() == nil {
+			l.unanswered(sent) // that there is an answer would prove nothing
+		}
 		return err
 	}
 	var reply apiReply

@@ -32,8 +32,8 @@ func (f *follow) beat(ctx context.Context) {
 			}
 			continue
 		}
-		if l.feed.await(ctx) != nil || l.ensureLog(ctx) != nil {
-			if sleep(ctx, retryPauseMax) != nil {
+		if !l.ready(ctx) {
+			if sleep(ctx, beatLook) != nil {
 				return
 			}
 			continue
@@ -60,6 +60,21 @@ func (f *follow) beat(ctx context.Context) {
 			f.awaitBeat(ctx, at.seq)
 		}
 	}
+}
+
+// ready waits a while for the connection and the log's stream. Beats go on while
+// another connection looks in vain whether the stream is there: they are what
+// gets this one away from a server that is alone.
+func (l *busLog) ready(ctx context.Context) bool {
+	attempt, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	if l.feed.await(attempt) != nil {
+		return false
+	}
+	if !l.stream.is() {
+		_ = l.ensureLog(attempt)
+	}
+	return ctx.Err() == nil
 }
 
 // awaitBeat waits for a beat to come back.

@@ -41,6 +41,7 @@ type link struct {
 	refusal time.Time
 
 	silent time.Time // since when requests go unanswered; zero: they do not
+	heard  time.Time // of the newest of them
 	moved  time.Time
 }
 
@@ -193,10 +194,11 @@ func (l *link) unanswered(sent time.Time) {
 	move := false
 	switch {
 	case !l.up:
-	case l.silent.IsZero():
+	case l.silent.IsZero() || now.Sub(l.heard) > moveEvery: // the first, or the first for long
 		l.silent = sent
 		fallthrough
 	default:
+		l.heard = now
 		if move = now.Sub(l.silent) >= moveAfter && now.Sub(l.moved) >= moveEvery; move {
 			l.moved, l.silent = now, time.Time{}
 		}
