@@ -128,17 +128,33 @@ func (s *sink) Page(p backplane.Page) {
 
 func (s *sink) Link(error) {}
 
-// BenchmarkBacklog: a follower that is 100,000 entries of 300 bytes behind, beside a
-// loop of XRANGE.
+// BenchmarkBacklog: a follower that is 100,000 entries of 300 bytes behind, published one
+// by one or in batches, beside a loop of XRANGE over as many elements of that size.
 func BenchmarkBacklog(b *testing.B) {
+	for _, size := range []int{1, 50} {
+		b.Run(fmt.Sprintf("batches of %d", size), func(b *testing.B) { benchBacklog(b, size) })
+	}
+}
+
+func benchBacklog(b *testing.B, batch int) {
 	const n = 100_000
 	l, c := benchLog(b)
 	bounds, err := l.Bounds(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
-	for i := range n / 500 {
-		if _, err := l.Publish(b.Context(), benchBatch(uint64(i+1), 500, 300)); err != nil {
+	for i := range n / batch {
+		if _, err := l.Publish(b.Context(), benchBatch(uint64(i+1), batch, 300)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	data := make([]byte, 300)
+	for range n / 1000 {
+		p := c.Pipeline()
+		for range 1000 {
+			p.Do(b.Context(), "xadd", "raw", "*", "d", data)
+		}
+		if _, err := p.Exec(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -158,7 +174,7 @@ func BenchmarkBacklog(b *testing.B) {
 		start = time.Now()
 		from, got := "-", 0
 		for {
-			page, err := c.XRangeN(b.Context(), l.(*log).keys.log, from, "+", 1000).Result()
+			page, err := c.XRangeN(b.Context(), "raw", from, "+", 1000).Result()
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -88,11 +88,13 @@
 // # Memory
 //
 // A log keeps up to RetentionBytes of data and of [EntryOverhead] for each entry,
-// give or take a 128th; what Redis needs for that is about 1.2 times as much with entries of 300
-// bytes. It is trimmed as it is published to: a log that nobody publishes to any more
-// keeps its last entries until its keys expire. Besides: about 110 bytes for each producer of the last two retention ages,
-// 120 for each idempotency key of the last two windows, 450 and the topics for
-// each session, 100 for each session that ended within the last two retention ages.
+// give or take a 128th. What Redis needs for that is between 0.8 times as much (batches
+// of small entries) and 1.2 times (entries of more than 300 bytes, one by one). It is
+// trimmed as it is published to: a log that nobody publishes to any more keeps its
+// last entries until its keys expire. Besides, in bytes: 100 for each producer of the last two
+// retention ages, 120 for each idempotency key of the last two windows, 440 and
+// its topics for each session, 330 until it is settled and then 85 for each that
+// ended within the last two retention ages, 130 for each client within its grace.
 //
 // All keys expire. Nodes renew them when they publish, follow or hold a lease;
 // they are gone 1.25 times the longest of retention age, idempotency window and

@@ -177,7 +177,7 @@ func (s *Server) Do(args ...any) any {
 func (s *Server) Info(name string) string {
 	c := s.Client()
 	defer c.Close()
-	text, err := c.Info(context.Background()).Result()
+	text, err := c.Info(context.Background(), "all").Result()
 	if err != nil {
 		return ""
 	}
