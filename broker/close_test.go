@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sseplane/sseplane/backplane/backplanetest"
 	"github.com/sseplane/sseplane/broker"
 )
 
@@ -325,5 +326,26 @@ func TestCloseLeavesTheBusToOthers(t *testing.T) {
 		again := start(t, broker.WithBackplane(bus))
 		must(t, again.Broadcast(text("y")))
 		r.wants("x", "y")
+	})
+}
+
+// When Close returns the callbacks have run, also on a bus that takes its time, and
+// nothing is left for others.
+func TestCloseOnASlowBus(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		faults := backplanetest.NewFaults(newBus(), 1)
+		j := new(journal)
+		a := broker.NewBroker(nil, broker.WithBackplane(faults.Line("a")))
+		a.SetDisconnectCallback(func(client, _ string) { j.note("a: %s", client) })
+		b := start(t, broker.WithBackplane(faults.Line("b")), broker.WithLease(5*time.Second))
+		b.SetDisconnectCallback(func(client, _ string) { j.note("b: %s", client) })
+		connect2(t, a, "joe")
+		connect(t, a, "ann")
+		synctest.Wait()
+		faults.Line("a").Delay(100*time.Millisecond, 200*time.Millisecond)
+		must(t, a.Close())
+		j.wants(t, "a: ann", "a: joe")
+		time.Sleep(time.Minute)
+		j.wants(t, "a: ann", "a: joe")
 	})
 }

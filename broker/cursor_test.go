@@ -149,6 +149,7 @@ func TestLastEventIDAheadOfTheLog(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := start(t)
 		pos := publish(t, b, broker.Everyone(), text("last"))
+		synctest.Wait()
 		pos.Seq += 1000
 		r := connectFrom(t, b, "joe", pos.String())
 		r.wantsReset(broker.ResetHistory)
@@ -258,6 +259,7 @@ func TestResumeFromBeforeTheWindow(t *testing.T) {
 				want = append(want, fmt.Sprint(i))
 			}
 		}
+		synctest.Wait() // the node has followed all of it
 		for _, from := range []int{0, 100, 500, 998} {
 			r := connectFrom(t, b, "joe", at[from], broker.FollowTopics("even"))
 			time.Sleep(5 * time.Second)

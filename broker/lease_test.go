@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sseplane/sseplane/backplane/backplanetest"
 	"github.com/sseplane/sseplane/broker"
 )
 
@@ -134,11 +135,11 @@ func TestOutageForAll(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		for range 3 {
 			for _, w := range wires {
-				w.cutOff()
+				w.Cut(backplanetest.Refuse)
 			}
 			time.Sleep(time.Minute)
 			for i, w := range wires {
-				w.heal()
+				w.Heal()
 				time.Sleep(time.Duration(i) * time.Second)
 			}
 			time.Sleep(30 * time.Second)
