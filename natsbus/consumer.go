@@ -244,21 +244,27 @@ func (s *source) anchorCame(m stored) error {
 // which nobody but the server can write:
 // $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<tries>.<sequence>.<consumer's sequence>.<time>.<pending>[.<token>]
 func parseDelivery(msg jetstream.Msg) (m stored, consumerSeq uint64, err error) {
-	fields := strings.Split(msg.Reply(), ".")
-	switch n := len(fields); {
-	case n < 9 || fields[0] != "$JS" || fields[1] != "ACK":
-		return m, 0, fmt.Errorf("natsbus: delivery without metadata: %q", msg.Reply())
-	case n >= 11:
-		fields = fields[4:]
-	default:
-		fields = fields[2:]
+	reply := msg.Reply()
+	rest, ok := strings.CutPrefix(reply, "$JS.ACK.")
+	skip := 3 // to the sequence
+	if strings.Count(rest, ".") >= 8 {
+		skip = 5
 	}
-	m.seq, err = strconv.ParseUint(fields[3], 10, 64)
+	for range skip {
+		_, rest, _ = strings.Cut(rest, ".")
+	}
+	seq, rest, _ := strings.Cut(rest, ".")
+	own, rest, _ := strings.Cut(rest, ".")
+	at, _, found := strings.Cut(rest, ".")
+	if !ok || !found {
+		return m, 0, fmt.Errorf("natsbus: delivery without metadata: %q", reply)
+	}
+	m.seq, err = strconv.ParseUint(seq, 10, 64)
 	if err == nil {
-		consumerSeq, err = strconv.ParseUint(fields[4], 10, 64)
+		consumerSeq, err = strconv.ParseUint(own, 10, 64)
 	}
 	if err == nil {
-		m.time, err = strconv.ParseInt(fields[5], 10, 64)
+		m.time, err = strconv.ParseInt(at, 10, 64)
 	}
 	m.payload = msg.Data()
 	return m, consumerSeq, err

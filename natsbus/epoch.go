@@ -107,7 +107,9 @@ func (l *busLog) ensureEpoch(ctx context.Context, info *jetstream.StreamInfo) er
 // A namespace without one gets its first.
 func (l *busLog) epochNow(ctx context.Context) (*epoch, error) {
 	var e *epoch
+	var asked time.Time
 	err := l.try(ctx, func(ctx context.Context) (err error) {
+		asked = time.Now()
 		e, err = l.readEpoch(ctx, l.main)
 		if errors.Is(err, errNoEpoch) {
 			l.stream.doubt()
@@ -115,23 +117,58 @@ func (l *busLog) epochNow(ctx context.Context) (*epoch, error) {
 		return err
 	})
 	if err == nil {
-		l.epochs.keep(e)
+		l.epochs.keep(e, asked)
 	}
 	return e, err
 }
 
 // epochs keeps the epoch that was read last.
 type epochs struct {
-	mu   sync.Mutex
-	last *epoch
+	mu     sync.Mutex
+	last   *epoch
+	asked  time.Time // when last was asked for
+	unsure time.Time // until when another one may begin, because a mark for it was seen
 }
 
-func (k *epochs) keep(e *epoch) {
+// epochUnsure is for how long after a mark an epoch may begin: the call that
+// stored it writes the epoch next, or fails.
+const epochUnsure = 5 * time.Second
+
+// keep keeps what was asked for at the time given, unless the answer to a later
+// question is there. (A revision would not do: a bucket that was lost starts again.)
+func (k *epochs) keep(e *epoch, asked time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.last == nil || e.revision > k.last.revision || !e.Stream.Equal(k.last.Stream) {
-		k.last = e
+	if !asked.Before(k.asked) {
+		k.last, k.asked = e, asked
 	}
+}
+
+// doubt notes that a mark for another epoch was seen.
+func (k *epochs) doubt() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.unsure = time.Now().Add(epochUnsure)
+}
+
+// sure returns the epoch, unless another one may have begun.
+func (k *epochs) sure() *epoch {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if time.Now().Before(k.unsure) {
+		return nil
+	}
+	return k.last
+}
+
+// followedEpoch returns the present epoch if this log follows, and has come as far as
+// sequence seq: a mark stands before all that is of another epoch.
+func (l *busLog) followedEpoch(seq uint64) *epoch {
+	s := l.following.Load()
+	if s == nil || s.state().seq < seq {
+		return nil
+	}
+	return l.epochs.sure()
 }
 
 func (k *epochs) get() *epoch {

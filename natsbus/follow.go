@@ -42,6 +42,7 @@ func (l *busLog) Follow(ctx context.Context, after backplane.Position, to backpl
 	parts.Go(func() { f.beat(ctx) })
 	parts.Go(func() { f.watchEpoch(ctx) })
 	defer parts.Wait()
+	defer l.following.CompareAndSwap(f.source, nil)
 	defer f.source.fail(context.Canceled)
 	defer cancel()
 	return f.run(ctx)
@@ -66,6 +67,7 @@ func (f *follow) setCurrent() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.current = true
+	f.log.following.Store(f.source)
 	f.source.signal()
 }
 
@@ -188,9 +190,10 @@ func (f *follow) watchEpoch(ctx context.Context) {
 		var e *epoch
 		var err error
 		if f.isCurrent() {
+			asked := time.Now()
 			e, err = l.readEpoch(attempt, l.feed)
 			if err == nil {
-				l.epochs.keep(e)
+				l.epochs.keep(e, asked)
 			}
 		} else if e, err = l.epochNow(attempt); err != nil {
 			wait = retryPauseMax
@@ -200,6 +203,7 @@ func (f *follow) watchEpoch(ctx context.Context) {
 			if err := e.contains(f.origin); err != nil {
 				f.source.fail(err)
 				f.setCurrent()
+				l.following.CompareAndSwap(f.source, nil)
 				return
 			}
 			f.setCurrent()

@@ -138,6 +138,11 @@ func parseFrame(b []byte) (frame, error) {
 	return f, nil
 }
 
+// isEpochMark reports whether a payload looks like a mark for another epoch.
+func isEpochMark(b []byte) bool {
+	return len(b) > len(frameMagic) && frameKind(b[4]) == frameEpoch && bytes.Equal(b[:4], frameMagic[:])
+}
+
 // tagOf returns the tag of what the words name. It is never 0.
 func tagOf(words ...string) uint16 {
 	h := fnv.New64a()

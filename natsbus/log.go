@@ -29,6 +29,8 @@ type busLog struct {
 	writer    *asker
 	linkErr   error
 
+	following atomic.Pointer[source] // of a call of Follow under way whose epoch is the present one
+
 	stream   *ensured     // the log's stream and the epoch's bucket
 	capacity atomic.Int64 // what the log's stream may hold, in bytes
 	register replica

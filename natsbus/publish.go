@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -103,18 +104,28 @@ func (l *busLog) Publish(ctx context.Context, b backplane.Batch) (positions []ba
 		p.number, p.result = b.Number, nil
 	}
 
-	// The epoch is asked for meanwhile: the positions are of the one that is present
-	// when the batch has been accepted.
+	// The positions are of the epoch that is present when the batch is accepted. A
+	// node that follows knows it when it has come that far; another one has to ask, while
+	// the answer is awaited.
 	present := make(chan *epoch, 1)
-	l.calls.Go(func() { present <- l.peekEpoch(ctx) })
-	seqs, err := l.publishParts(ctx, p, b, parts)
-	e := <-present
+	peek := sync.OnceFunc(func() { l.calls.Go(func() { present <- l.peekEpoch(ctx) }) })
+	sent := peek
+	if l.following.Load() != nil {
+		sent = func() {}
+	}
+	seqs, err := l.publishParts(ctx, p, b, parts, sent)
 	if err != nil {
+		peek()
+		<-present
 		return nil, err
 	}
+	e := l.followedEpoch(slices.Max(seqs) - uint64(len(seqs)))
 	if e == nil {
-		if e, err = l.epochNow(ctx); err != nil {
-			return nil, err
+		peek()
+		if e = <-present; e == nil {
+			if e, err = l.epochNow(ctx); err != nil {
+				return nil, err
+			}
 		}
 	}
 	positions = make([]backplane.Position, len(b.Messages))
@@ -130,11 +141,12 @@ func (l *busLog) Publish(ctx context.Context, b backplane.Batch) (positions []ba
 
 // peekEpoch asks for the epoch once; if that fails it returns the one known.
 func (l *busLog) peekEpoch(ctx context.Context) *epoch {
+	asked := time.Now()
 	e, err := l.readEpoch(ctx, l.main)
 	if err != nil {
 		return l.epochs.get()
 	}
-	l.epochs.keep(e)
+	l.epochs.keep(e, asked)
 	return e
 }
 
@@ -249,8 +261,9 @@ func (l *busLog) lastOf(ctx context.Context, subject string) (decoded, error) {
 	return m.decode()
 }
 
-// publishParts stores the parts, and returns the sequence of each.
-func (l *busLog) publishParts(ctx context.Context, p *producer, b backplane.Batch, parts []part) ([]uint64, error) {
+// publishParts stores the parts, and returns the sequence of each. It calls sent
+// when something is on its way.
+func (l *busLog) publishParts(ctx context.Context, p *producer, b backplane.Batch, parts []part, sent func()) ([]uint64, error) {
 	var largest int64
 	for i := range parts {
 		largest = max(largest, parts[i].size())
@@ -261,7 +274,7 @@ func (l *busLog) publishParts(ctx context.Context, p *producer, b backplane.Batc
 	seqs := make([]uint64, len(parts))
 	for i := 0; i < len(parts); {
 		if parts[i].key == "" {
-			seq, err := l.publishBatch(ctx, p, b, &parts[i])
+			seq, err := l.publishBatch(ctx, p, b, &parts[i], sent)
 			if err != nil {
 				return nil, err
 			}
@@ -273,7 +286,7 @@ func (l *busLog) publishParts(ctx context.Context, p *producer, b backplane.Batc
 		for run < len(parts) && parts[run].key != "" {
 			run++
 		}
-		if err := l.publishKeyed(ctx, b.Producer, parts[i:run], seqs[i:run]); err != nil {
+		if err := l.publishKeyed(ctx, b.Producer, parts[i:run], seqs[i:run], sent); err != nil {
 			return nil, err
 		}
 		i = run
@@ -283,7 +296,7 @@ func (l *busLog) publishParts(ctx context.Context, p *producer, b backplane.Batc
 
 // publishBatch stores a part without keys behind the producer's last, until
 // that has succeeded or ctx ends.
-func (l *busLog) publishBatch(ctx context.Context, p *producer, b backplane.Batch, part *part) (uint64, error) {
+func (l *busLog) publishBatch(ctx context.Context, p *producer, b backplane.Batch, part *part, sent func()) (uint64, error) {
 	subject, data := l.names.batches(b.Producer), part.frame.bytes()
 	id := fmt.Sprintf("b-%s-%d-%d", token(b.Producer), b.Number, part.frame.part)
 	f := &part.frame
@@ -300,7 +313,7 @@ func (l *busLog) publishBatch(ctx context.Context, p *producer, b backplane.Batc
 		m.Header.Set(jetstream.MsgIDHeader, id)
 		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(p.last, 10))
 		m.Data = data
-		a, err := l.main.publish(ctx, m, publishTimeout)
+		a, err := l.send(ctx, m, sent)
 		switch {
 		case err == nil:
 			seq = a.Sequence
@@ -312,6 +325,29 @@ func (l *busLog) publishBatch(ctx context.Context, p *producer, b backplane.Batc
 		return err
 	})
 	return seq, err
+}
+
+// send stores a message, in one try, and calls sent when it is on its way.
+func (l *busLog) send(ctx context.Context, m *nats.Msg, sent func()) (a ack, err error) {
+	q := l.writer.ask(1)
+	defer q.close()
+	began := time.Now()
+	if err := q.send(0, m); err != nil {
+		return a, fmt.Errorf("natsbus: publish: %w", err)
+	}
+	sent()
+	timer := time.NewTimer(publishTimeout)
+	defer timer.Stop()
+	select {
+	case answer := <-q.answers:
+		a, err = parseAck(answer.msg)
+	case <-timer.C:
+		err = l.main.explain(nats.ErrTimeout, began)
+	case <-ctx.Done():
+		return a, l.main.explain(ctx.Err(), began)
+	}
+	l.main.judge(a, err, began, ctx)
+	return a, err
 }
 
 var (
@@ -336,12 +372,12 @@ func (l *busLog) resolve(ctx context.Context, p *producer, subject string, f *fr
 
 // publishKeyed stores parts with keys, in order, and puts their sequences into
 // seqs.
-func (l *busLog) publishKeyed(ctx context.Context, producer string, parts []part, seqs []uint64) error {
+func (l *busLog) publishKeyed(ctx context.Context, producer string, parts []part, seqs []uint64, sent func()) error {
 	subject := l.names.keyed(producer)
 	for from := range slices.Chunk(parts, keyedUnderWay) {
 		at := seqs[:len(from)]
 		seqs = seqs[len(from):]
-		err := l.try(ctx, func(ctx context.Context) error { return l.sendKeyed(ctx, subject, from, at) })
+		err := l.try(ctx, func(ctx context.Context) error { return l.sendKeyed(ctx, subject, from, at, sent) })
 		if err != nil {
 			return err
 		}
@@ -354,10 +390,10 @@ func (l *busLog) publishKeyed(ctx context.Context, producer string, parts []part
 const keyedUnderWay = 512
 
 // sendKeyed sends those parts that have no sequence yet, and takes the answers.
-func (l *busLog) sendKeyed(ctx context.Context, subject string, parts []part, seqs []uint64) error {
+func (l *busLog) sendKeyed(ctx context.Context, subject string, parts []part, seqs []uint64, sent func()) error {
 	q := l.writer.ask(len(parts))
 	defer q.close()
-	sent := time.Now()
+	began := time.Now()
 	waiting := 0
 	for i := range parts {
 		if seqs[i] != 0 {
@@ -371,6 +407,7 @@ func (l *busLog) sendKeyed(ctx context.Context, subject string, parts []part, se
 		}
 		waiting++
 	}
+	sent()
 	timer := time.NewTimer(publishTimeout)
 	defer timer.Stop()
 	var failed error
@@ -378,15 +415,15 @@ func (l *busLog) sendKeyed(ctx context.Context, subject string, parts []part, se
 		select {
 		case answer := <-q.answers:
 			a, err := parseAck(answer.msg)
-			l.main.judge(a, err, sent, ctx)
+			l.main.judge(a, err, began, ctx)
 			if err == nil {
 				seqs[answer.n] = a.Sequence
 			} else if failed == nil || transient(failed) {
 				failed = err
 			}
 		case <-timer.C:
-			l.main.unanswered(sent)
-			return l.main.explain(nats.ErrTimeout, sent)
+			l.main.unanswered(began)
+			return l.main.explain(nats.ErrTimeout, began)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -103,6 +103,9 @@ func (s *source) accept(consumer int, m stored) (bool, error) {
 	case m.seq != s.seq+1:
 		return false, errHole
 	}
+	if isEpochMark(m.payload) {
+		s.log.epochs.doubt()
+	}
 	s.seq = m.seq
 	s.at = anchor{time: m.time}
 	s.at.Seq = place(m.seq, 0)
