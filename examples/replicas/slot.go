@@ -149,7 +149,7 @@ func (s *slot) info() slotInfo {
 	defer s.mu.Unlock()
 	i := slotInfo{Name: s.name, Address: webAddress(s.addr), State: s.state, Starts: s.starts}
 	if r := s.replica; r != nil {
-		i.Ready = r.ready()
+		i.Ready = s.state == running && r.ready()
 		i.Healthy = r.broker.Healthy() == nil
 		i.Sessions = r.broker.Stats().Sessions
 	}

@@ -5,7 +5,7 @@ import { colour, letters } from "./node.js";
 
 const kept = 200;
 
-const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 // note adds a line: what kind it is, which replica it came through, and text.
 export function note(kind, node, text, detail = "") {

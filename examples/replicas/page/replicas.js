@@ -48,24 +48,23 @@ async function act(name, what) {
 async function roll() {
   rolling = true;
   draw();
+  const is = (name) => replicas.find((r) => r.name === name);
   const until = async (name, done) => {
-    for (let i = 0; i < 150; i++) {
-      await refreshReplicas();
-      if (done(replicas.find((r) => r.name === name))) return;
+    for (let i = 0; i < 150 && !done(is(name)); i++) {
       await pause(100);
+      await refreshReplicas();
     }
   };
-  for (const { name, state } of [...replicas]) {
-    if (state === "running") {
-      await act(name, "stop");
-      await until(name, (r) => r.state === "stopped");
-      await pause(600);
-    }
+  await refreshReplicas();
+  for (const { name } of [...replicas]) {
+    if (is(name).state === "running") await act(name, "stop");
+    await until(name, (r) => r.state === "stopped" || r.state === "killed");
+    await pause(600);
     await act(name, "start");
     await until(name, (r) => r.ready);
     await pause(600);
   }
-  set($("replicas-note"), "All replicas have been restarted.");
+  set($("replicas-note"), replicas.every((r) => r.ready) ? "All replicas have been restarted." : "Not all replicas could be restarted.");
   rolling = false;
   draw();
 }

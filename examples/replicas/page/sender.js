@@ -41,6 +41,7 @@ export class Sender {
   #choose() {
     set($("target-label"), labels[this.kind]);
     $("target").disabled = this.kind === "everyone";
+    $("target").placeholder = { everyone: "all connected clients", client: "its id", room: "its name" }[this.kind];
     $("target").required = this.kind !== "everyone";
     $("target").value = this.kind === "room" ? (this.rooms()[0] ?? "") : "";
     this.#suggest();
