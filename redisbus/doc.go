@@ -38,9 +38,9 @@
 //
 //	meta           hash    epoch, ends and size of the log, the server that wrote last
 //	log            stream  the entries, in chunks of those that were published together;
-//	                       <number of the last>-0: e epoch, p number of the entry before,
-//	                       t how far the id is ahead of the clock, n how many entries,
-//	                       d the length of each in 4 bytes, big endian, and its data
+//	                       <number of the last>-0: h "epoch number-before ahead count", where
+//	                       ahead is how far the id is ahead of the clock; d the length of
+//	                       each in 4 bytes, big endian, and its data
 //	marks          list    "number bytes time": what to trim, and when
 //	producers      hash    producer -> number of its last batch, and its positions
 //	producers.old          the same, of the retention age before

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 
@@ -14,40 +15,42 @@ import (
 // chunk is an element of the stream that a node has written: entries that were
 // published together and are numbered one after the other.
 type chunk struct {
-	prev    uint64 // the entry before the first one
-	size    int    // of the data of all
-	entries []backplane.Entry
+	prev    uint64            // the entry before the first one
+	size    int               // of the data of all
+	entries []backplane.Entry // valid until the next one is read
 }
 
 func (c *chunk) first() backplane.Position { return c.entries[0].Position }
 
 func (c *chunk) last() backplane.Position { return c.entries[len(c.entries)-1].Position }
 
-// parseChunk reads an element of the stream. ok is false for one that no node has
-// written: it is no part of the log.
-func parseChunk(m redis.XMessage) (c chunk, ok bool) {
+// parseChunk reads an element of the stream; its entries go to the place of scratch. ok is
+// false for one that no node has written: it is no part of the log.
+func parseChunk(m redis.XMessage, scratch []backplane.Entry) (c chunk, ok bool) {
 	id, zero := strings.CutSuffix(m.ID, "-0")
-	epoch, _ := m.Values["e"].(string)
-	prev, _ := m.Values["p"].(string)
-	ahead, _ := m.Values["t"].(string)
-	count, _ := m.Values["n"].(string)
+	head, _ := m.Values["h"].(string)
 	text, known := m.Values["d"].(string)
-	if !zero || !known || epoch == "" || len(m.Values) != 5 {
+	if !zero || !known || len(m.Values) != 2 {
 		return c, false
 	}
+	// The head is the epoch, the number before, how far the id was ahead of the clock, and
+	// how many entries there are.
+	epoch, head, _ := strings.Cut(head, " ")
+	prev, head, _ := strings.Cut(head, " ")
+	ahead, count, _ := strings.Cut(head, " ")
 	last, err1 := strconv.ParseUint(id, 10, 63)
 	before, err2 := strconv.ParseUint(prev, 10, 63)
-	// How far the id was ahead of the clock.
 	lead, err3 := strconv.ParseInt(ahead, 10, 64)
 	n, err4 := strconv.ParseUint(count, 10, 32)
-	if err1 != nil || err2 != nil || err3 != nil || err4 != nil || n == 0 || n*lengthSize > uint64(len(text)) || before+n > last {
+	if err1 != nil || err2 != nil || err3 != nil || err4 != nil || epoch == "" || n == 0 || n*lengthSize > uint64(len(text)) || before+n > last {
 		return c, false
 	}
 	c.prev = before
-	c.entries = make([]backplane.Entry, n)
+	c.entries = scratch[:0]
 	at := time.UnixMicro(int64(last) - lead)
-	data := []byte(text)
-	for i := range c.entries {
+	// The text came with this reply, nobody else has it, and nobody will write to it.
+	data := unsafe.Slice(unsafe.StringData(text), len(text))
+	for seq := last - n + 1; seq <= last; seq++ {
 		if len(data) < lengthSize {
 			return c, false
 		}
@@ -55,11 +58,11 @@ func parseChunk(m redis.XMessage) (c chunk, ok bool) {
 		if data = data[lengthSize:]; len(data) < size {
 			return c, false
 		}
-		c.entries[i] = backplane.Entry{
-			Position: backplane.Position{Epoch: epoch, Seq: last - n + 1 + uint64(i)},
+		c.entries = append(c.entries, backplane.Entry{
+			Position: backplane.Position{Epoch: epoch, Seq: seq},
 			Time:     at,
 			Data:     data[:size:size],
-		}
+		})
 		c.size += size
 		data = data[size:]
 	}

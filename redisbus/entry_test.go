@@ -11,12 +11,12 @@ import (
 )
 
 func element(id, prev, n, data string) redis.XMessage {
-	return redis.XMessage{ID: id, Values: map[string]any{"e": "abc", "p": prev, "t": "0", "n": n, "d": data}}
+	return redis.XMessage{ID: id, Values: map[string]any{"h": "abc " + prev + " 0 " + n, "d": data}}
 }
 
 func TestParseChunk(t *testing.T) {
 	good := element("12-0", "9", "2", "\x00\x00\x00\x01a\x00\x00\x00\x00")
-	c, ok := parseChunk(good)
+	c, ok := parseChunk(good, nil)
 	if !ok || c.prev != 9 || len(c.entries) != 2 || c.first().Seq != 11 || c.last().Seq != 12 ||
 		string(c.entries[0].Data) != "a" || c.entries[1].Data == nil || len(c.entries[1].Data) != 0 {
 		t.Errorf("%+v, %t", c, ok)
@@ -34,7 +34,7 @@ func TestParseChunk(t *testing.T) {
 		"somebody else's fields": {ID: "12-0", Values: map[string]any{"a": "b"}},
 		"none":                   {ID: "12-0"},
 	} {
-		if c, ok := parseChunk(m); ok {
+		if c, ok := parseChunk(m, nil); ok {
 			t.Errorf("%s: %+v", name, c)
 		}
 	}
@@ -43,7 +43,7 @@ func TestParseChunk(t *testing.T) {
 func FuzzParseChunk(f *testing.F) {
 	f.Add("12-0", "9", "2", "\x00\x00\x00\x01a\x00\x00\x00\x00")
 	f.Fuzz(func(t *testing.T, id, prev, n, data string) {
-		c, ok := parseChunk(element(id, prev, n, data))
+		c, ok := parseChunk(element(id, prev, n, data), nil)
 		if !ok {
 			return
 		}

@@ -257,18 +257,20 @@ func (f *follower) fetch(ctx context.Context, client redis.UniversalClient, bloc
 
 // take hands a page to the follower, up to an entry that does not belong.
 func (f *follower) take(raw []redis.XMessage) error {
-	page := backplane.Page{After: f.at, Now: f.log.serverNow()}
+	page := backplane.Page{After: f.at, Now: f.log.serverNow(), Entries: make([]backplane.Entry, 0, len(raw))}
 	links := chain{at: f.at}
 	acked := f.log.acked.Load()
 	var broken error
+	var scratch []backplane.Entry
 	size := 0
 	for _, m := range raw {
-		c, ok := parseChunk(m)
+		c, ok := parseChunk(m, scratch)
 		if !ok {
 			f.log.foreign(m)
 			f.cursor = m.ID
 			continue
 		}
+		scratch = c.entries
 		var entries []backplane.Entry
 		if entries, broken = links.next(&c, acked); broken != nil {
 			break

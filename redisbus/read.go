@@ -25,6 +25,7 @@ func (l *log) Read(ctx context.Context, after backplane.Position, maxBytes int) 
 	page := backplane.Page{After: after, Upto: after}
 	links := chain{at: after}
 	budget := newBudget(maxBytes)
+	var scratch []backplane.Entry
 	from := streamID(after.Seq)
 	for {
 		count := budget.count()
@@ -40,11 +41,12 @@ func (l *log) Read(ctx context.Context, after backplane.Position, maxBytes int) 
 		page.Now = s.now
 		for _, m := range raw {
 			from = m.ID
-			c, ok := parseChunk(m)
+			c, ok := parseChunk(m, scratch)
 			if !ok {
 				l.foreign(m)
 				continue
 			}
+			scratch = c.entries
 			entries, err := links.next(&c, nil)
 			if err != nil {
 				if len(page.Entries) > 0 {
@@ -85,6 +87,7 @@ func (l *log) Tail(ctx context.Context, maxBytes int) (backplane.Page, error) {
 
 	page := backplane.Page{Upto: b.Last}
 	budget := newBudget(maxBytes)
+	var scratch []backplane.Entry
 	to := "+"
 	newest := true      // no entry has been read yet
 	before := uint64(0) // the predecessor of the one read last
@@ -100,11 +103,12 @@ scan:
 		page.Now = s.now
 		for _, m := range raw {
 			to = "(" + m.ID
-			c, ok := parseChunk(m)
+			c, ok := parseChunk(m, scratch)
 			if !ok {
 				l.foreign(m)
 				continue
 			}
+			scratch = c.entries
 			last := c.last()
 			switch {
 			case last.Epoch != b.Epoch, newest && last.Seq < b.Last.Seq, !newest && last.Seq != before:

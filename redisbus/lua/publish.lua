@@ -89,8 +89,8 @@ end
 if total > marked and now - markedat >= age / 128 then mark(last, total, at) end
 
 local function append(id, count, data)
-  return redis.pcall('XADD', log, number(id) .. '-0',
-    'e', epoch, 'p', number(last), 't', number(id - now), 'n', count, 'd', data)
+  local head = epoch .. ' ' .. number(last) .. ' ' .. number(id - now) .. ' ' .. number(count)
+  return redis.pcall('XADD', log, number(id) .. '-0', 'h', head, 'd', data)
 end
 
 -- Positions, those of neighbours in one word.
