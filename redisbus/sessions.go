@@ -32,7 +32,7 @@ func (l *log) Update(ctx context.Context, node string, add []backplane.Session, 
 	}
 	defer leave()
 
-	joined := make(map[string]struct{}) // or asked for facts
+	joined := make(map[string]struct{})
 	for first := true; first || len(add) > 0 || len(end) > 0; first = false {
 		// Adding comes first, so that a session that is in both lists ends.
 		n := min(len(add), sessionsPerCall)
