@@ -61,6 +61,7 @@ func TestReports(t *testing.T) {
 	ended := func(session string, node string, at float64) Record {
 		return Record{Kind: Ended, Session: session, Node: node, At: at}
 	}
+	cut := Record{Kind: Fault, Node: "a", At: 10, Note: "cut off from the bus for 1s"}
 	killed := Record{Kind: Fault, Node: "a", At: 10, Note: "killed for 1s"}
 	for name, c := range map[string]struct {
 		history []Record
@@ -70,6 +71,9 @@ func TestReports(t *testing.T) {
 		"one is missing":        {history: []Record{ended("1", "a", 1)}, want: "session 2 of joe has ended, and nobody said so"},
 		"twice":                 {history: []Record{ended("1", "a", 1), ended("2", "a", 1), ended("1", "b", 2)}, want: "session 1 was reported 2 times"},
 		"twice, died inside":    {history: []Record{ended("1", "a", 9.9), ended("2", "a", 1), killed, ended("1", "b", 20)}},
+		"twice, cut off":        {history: []Record{ended("1", "a", 9.9), ended("2", "a", 1), cut, ended("1", "b", 20)}},
+		"twice, the same one":   {history: []Record{ended("1", "a", 9.9), ended("2", "a", 1), cut, ended("1", "a", 20)}, want: "session 1 was reported 2 times"},
+		"twice, long after":     {history: []Record{ended("1", "a", 5), ended("2", "a", 1), cut, ended("1", "b", 20)}, want: "session 1 was reported 2 times"},
 		"twice, died elsewhere": {history: []Record{ended("1", "b", 9.9), ended("2", "a", 1), killed, ended("1", "c", 20)}, want: "session 1 was reported 2 times"},
 	} {
 		t.Run(name, func(t *testing.T) {

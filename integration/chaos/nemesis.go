@@ -16,6 +16,9 @@ import (
 // drainTime is how long a replica may take to end when it is asked to.
 const drainTime = 10 * time.Second
 
+// healed ends the note of a fault that is over.
+const healed = ": healed"
+
 // nemesis breaks things and heals them.
 type nemesis struct {
 	fleet   *fleet.Fleet
@@ -44,7 +47,7 @@ func (n *nemesis) rage(ctx context.Context, until time.Time) error {
 			wait.Go(func() {
 				n.history.Add(Record{Kind: Fault, Node: f.target, Note: f.name})
 				errs[i] = f.run(ctx)
-				n.history.Add(Record{Kind: Fault, Node: f.target, Note: f.name + ": healed"})
+				n.history.Add(Record{Kind: Fault, Node: f.target, Note: f.name + healed})
 			})
 		}
 		wait.Wait()

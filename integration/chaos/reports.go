@@ -1,7 +1,9 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,7 +41,8 @@ func readReports(f *fleet.Fleet, h *History) ([]Record, error) {
 
 // CheckReports returns what is wrong with the reports of sessions that have ended: each
 // of the sessions, which are given with their clients, is reported exactly once, and no
-// session twice. A replica that is killed inside its callback may cause a second report.
+// session twice. A replica that dies inside its callback, or is taken for dead there,
+// may cause a second report.
 func CheckReports(history []Record, sessions map[string]string) (problems []string) {
 	reports := map[string][]Record{}
 	for _, r := range history {
@@ -52,9 +55,14 @@ func CheckReports(history []Record, sessions map[string]string) (problems []stri
 			problems = append(problems, fmt.Sprintf("session %s of %s has ended, and nobody said so", session, client))
 		}
 	}
+	broken := outages(history)
 	for session, all := range reports {
-		if len(all) > 1 && !diedInside(history, all) {
-			problems = append(problems, fmt.Sprintf("session %s was reported %d times: %v", session, len(all), all))
+		slices.SortFunc(all, func(a, b Record) int { return cmp.Compare(a.At, b.At) })
+		for i := 1; i < len(all); i++ {
+			if !excused(broken, all[i-1], all[i]) {
+				problems = append(problems, fmt.Sprintf("session %s was reported %d times: %v", session, len(all), all))
+				break
+			}
 		}
 	}
 	slices.Sort(problems)
@@ -64,18 +72,54 @@ func CheckReports(history []Record, sessions map[string]string) (problems []stri
 // settleTime is how long a replica may need to have noted that its callback has returned.
 const settleTime = 2.0
 
-// diedInside reports whether all reporters but one were killed so soon after it that they
-// may not have been able to note it.
-func diedInside(history []Record, reports []Record) bool {
-	died := 0
-	for _, report := range reports {
-		for _, r := range history {
-			if r.Kind == Fault && r.Node == report.Node && strings.HasPrefix(r.Note, "killed") && !strings.HasSuffix(r.Note, "healed") &&
-				r.At >= report.At && r.At <= report.At+settleTime {
-				died++
-				break
-			}
+// excused reports whether a second report may be: the first replica was killed before it
+// can have noted the first one, or it could not note it because it, or the bus, was away, and
+// another one took its place. (The same process knows what it has reported.)
+func excused(broken []outage, first, second Record) bool {
+	for _, o := range broken {
+		if o.from > first.At+settleTime || o.to < first.At {
+			continue
+		}
+		if o.node == first.Node && (o.death || second.Node != first.Node) || o.bus && second.Node != first.Node {
+			return true
 		}
 	}
-	return died >= len(reports)-1
+	return false
+}
+
+// outage is a time when a replica, or the bus, was not there.
+type outage struct {
+	node     string
+	bus      bool
+	death    bool // of its process
+	from, to float64
+}
+
+// outages reads them from the records of the nemesis.
+func outages(history []Record) (all []outage) {
+	begun := map[Record]float64{}
+	for _, r := range history {
+		if r.Kind != Fault {
+			continue
+		}
+		key := Record{Node: r.Node, Note: strings.TrimSuffix(r.Note, healed)}
+		if !strings.HasSuffix(r.Note, healed) {
+			begun[key] = r.At
+			continue
+		}
+		from := begun[key]
+		delete(begun, key)
+		all = append(all, outageOf(key, from, r.At))
+	}
+	for key, from := range begun { // not healed yet
+		all = append(all, outageOf(key, from, math.Inf(1)))
+	}
+	return all
+}
+
+func outageOf(fault Record, from, to float64) outage {
+	return outage{
+		node: fault.Node, bus: len(fault.Node) > 1, // replicas are single letters
+		death: strings.HasPrefix(fault.Note, "killed"), from: from, to: to,
+	}
 }
