@@ -39,12 +39,20 @@ func joinedFrom(before backplane.Fact, pos backplane.Position) []byte {
 func (c *localClient) learn(facts []backplane.Fact, epoch string) (changed bool) {
 	for _, f := range facts {
 		k := factKey{f.Kind, f.Name}
-		if known, ok := c.facts[k]; !ok || newer(f.Version, known.Version, epoch) {
+		if known, ok := c.facts[k]; !ok || newer(f.Version, known.Version, epoch) || joinedEarlier(f, known) {
 			c.facts[k] = f
 			changed = true
 		}
 	}
 	return changed
+}
+
+// joinedEarlier reports whether a says of the same join as b that it changed nothing,
+// because the client had been joined before.
+func joinedEarlier(a, b backplane.Fact) bool {
+	since, known := joinedSince(a), joinedSince(b)
+	return a.Kind == backplane.FactTopic && a.Version == b.Version && !since.IsZero() &&
+		(known.IsZero() || since.Epoch != known.Epoch && since.Epoch != a.Version.Epoch || since.Epoch == known.Epoch && since.Seq < known.Seq)
 }
 
 // newer reports whether version a, which the register or the log has, beats b,
@@ -104,15 +112,16 @@ func (n *node) applyControl(e *entry) {
 	for _, s := range c.sessions {
 		switch e.control.op {
 		case opDisconnect:
+			s.note(c.facts[factKey{backplane.FactDisconnect, ""}])
 			if s.joinedAt.Epoch != e.pos.Epoch || s.joinedAt.Seq < e.pos.Seq {
 				s.end(disconnected(disconnectReason(e.control.value)))
 			}
-		case opJoin:
-			if n.joinTopics(s, e.control.topics, e.pos.Seq) {
-				n.changed(s)
+		case opJoin, opLeave:
+			for _, topic := range e.control.topics {
+				s.note(c.facts[factKey{backplane.FactTopic, topic}])
 			}
-		case opLeave:
-			if n.leaveTopics(s, e.control.topics) {
+			if e.control.op == opJoin && n.joinTopics(s, e.control.topics, e.pos.Seq) ||
+				e.control.op == opLeave && n.leaveTopics(s, e.control.topics) {
 				n.changed(s)
 			}
 		}
@@ -121,7 +130,6 @@ func (n *node) applyControl(e *entry) {
 
 func (n *node) joinTopics(s *session, topics []string, since uint64) (changed bool) {
 	for _, topic := range topics {
-		delete(s.left, topic)
 		changed = n.subscribe(s, key{kindTopic, topic}, since) || changed
 	}
 	return changed
@@ -129,28 +137,7 @@ func (n *node) joinTopics(s *session, topics []string, since uint64) (changed bo
 
 func (n *node) leaveTopics(s *session, topics []string) (changed bool) {
 	for _, topic := range topics {
-		if n.unsubscribe(s, key{kindTopic, topic}) {
-			changed = true
-			if s.left == nil || len(s.left) > maxTopics { // bounded, at the price of exactness
-				s.left = make(map[string]backplane.Position)
-			}
-			s.left[topic] = n.pos
-		}
+		changed = n.unsubscribe(s, key{kindTopic, topic}) || changed
 	}
 	return changed
-}
-
-// wants reports whether the session follows what its client was joined to: not if it
-// has left that since.
-func (s *session) wants(joined backplane.Fact, epoch string) bool {
-	left, ok := s.left[joined.Name]
-	switch {
-	case !isJoined(joined):
-		return false
-	case !ok:
-		return true
-	case left.Epoch == joined.Version.Epoch:
-		return joined.Version.Seq > left.Seq
-	}
-	return joined.Version.Epoch == epoch || left.Epoch != epoch // in doubt it does
 }

@@ -105,7 +105,7 @@ func WithNodeName(name string) Option {
 // gets a reset. Default 10 minutes, 64 MiB.
 func WithRetention(age time.Duration, bytes int64) Option {
 	return option(func(c *config) {
-		c.require(age >= 100*time.Millisecond, "WithRetention", fmt.Sprintf("age %v, at least 100ms", age))
+		c.require(within(age, 100*time.Millisecond), "WithRetention", fmt.Sprintf("age %v, from 100ms to 100 years", age))
 		c.require(bytes >= 1<<10, "WithRetention", fmt.Sprintf("%d bytes, at least 1024", bytes))
 		c.retention, c.logBytes = age, bytes
 	})
@@ -125,7 +125,7 @@ func WithWindow(bytes int) Option {
 // joined to are kept. Default 1 minute.
 func WithResumeGrace(d time.Duration) Option {
 	return option(func(c *config) {
-		c.require(d >= 0, "WithResumeGrace", fmt.Sprintf("%v, at least 0", d))
+		c.require(within(d, 0), "WithResumeGrace", fmt.Sprintf("%v, from 0 to 100 years", d))
 		c.grace = d
 	})
 }
@@ -134,7 +134,7 @@ func WithResumeGrace(d time.Duration) Option {
 // and its sessions are reported as disconnected by another. Default 10 seconds.
 func WithLease(d time.Duration) Option {
 	return option(func(c *config) {
-		c.require(d >= 100*time.Millisecond, "WithLease", fmt.Sprintf("%v, at least 100ms", d))
+		c.require(within(d, 100*time.Millisecond), "WithLease", fmt.Sprintf("%v, from 100ms to 100 years", d))
 		c.lease = d
 	})
 }
@@ -143,7 +143,7 @@ func WithLease(d time.Duration) Option {
 // to it before its connection is closed; it resumes. Default 30 seconds.
 func WithWriteDeadline(d time.Duration) Option {
 	return option(func(c *config) {
-		c.require(d > 0, "WithWriteDeadline", fmt.Sprintf("%v, more than 0", d))
+		c.require(within(d, 1), "WithWriteDeadline", fmt.Sprintf("%v, more than 0, to 100 years", d))
 		c.deadline = d
 	})
 }
@@ -152,7 +152,7 @@ func WithWriteDeadline(d time.Duration) Option {
 // is: the node's position, or a comment. Default 15 seconds.
 func WithHeartbeat(d time.Duration) Option {
 	return option(func(c *config) {
-		c.require(d >= 10*time.Millisecond, "WithHeartbeat", fmt.Sprintf("%v, at least 10ms", d))
+		c.require(within(d, 10*time.Millisecond), "WithHeartbeat", fmt.Sprintf("%v, from 10ms to 100 years", d))
 		c.heartbeat = d
 	})
 }
@@ -161,7 +161,7 @@ func WithHeartbeat(d time.Duration) Option {
 // Default 2 minutes.
 func WithIdempotencyWindow(d time.Duration) Option {
 	return option(func(c *config) {
-		c.require(d >= 100*time.Millisecond, "WithIdempotencyWindow", fmt.Sprintf("%v, at least 100ms", d))
+		c.require(within(d, 100*time.Millisecond), "WithIdempotencyWindow", fmt.Sprintf("%v, from 100ms to 100 years", d))
 		c.idempotency = d
 	})
 }
@@ -171,7 +171,7 @@ func WithIdempotencyWindow(d time.Duration) Option {
 // Default 1 second plus up to 1 second. Resolution: a millisecond.
 func WithRetry(min, jitter time.Duration) Option {
 	return option(func(c *config) {
-		c.require(min >= time.Millisecond && jitter >= 0, "WithRetry", fmt.Sprintf("%v and %v, at least 1ms and 0", min, jitter))
+		c.require(within(min, time.Millisecond) && within(jitter, 0), "WithRetry", fmt.Sprintf("%v and %v, at least 1ms and 0, to 100 years", min, jitter))
 		c.retry, c.retryJitter = min, jitter
 	})
 }
@@ -226,6 +226,13 @@ func WithLogger(l *slog.Logger) Option {
 func WithHooks(h Hooks) Option {
 	return option(func(c *config) { c.hooks = h })
 }
+
+// maxDuration bounds all durations, so that sums of them with the time of day do not
+// overflow.
+const maxDuration = 100 * 365 * 24 * time.Hour
+
+// within reports whether d is at least low, and not absurdly long.
+func within(d, low time.Duration) bool { return d >= low && d <= maxDuration }
 
 func (c *config) require(ok bool, option, value string) {
 	if !ok {

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -134,4 +135,49 @@ func TestFirstUseIsAConnection(t *testing.T) {
 		must(t, b.Broadcast(text("x")))
 		r.wants("x")
 	})
+}
+
+// For ever, said as the longest time there is, works, or is refused by name.
+func TestHugeOptions(t *testing.T) {
+	const forever = time.Duration(math.MaxInt64)
+	for name, option := range map[string]broker.Option{
+		"WithRetention":         broker.WithRetention(forever, math.MaxInt64),
+		"WithWindow":            broker.WithWindow(math.MaxInt),
+		"WithResumeGrace":       broker.WithResumeGrace(forever),
+		"WithLease":             broker.WithLease(forever),
+		"WithWriteDeadline":     broker.WithWriteDeadline(forever),
+		"WithHeartbeat":         broker.WithHeartbeat(forever),
+		"WithIdempotencyWindow": broker.WithIdempotencyWindow(forever),
+		"WithRetry":             broker.WithRetry(forever, forever),
+		"WithMaxConnections":    broker.WithMaxConnections(math.MaxInt),
+		"WithMaxEventSize":      broker.WithMaxEventSize(math.MaxInt),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := broker.NewBroker(nil, option)
+				t.Cleanup(func() { shut(t, b) })
+				if err := b.Start(t.Context()); err != nil {
+					isNamed(t, "Start", err, name)
+					return
+				}
+				r := connect(t, b, "joe")
+				must(t, b.SetClientMetadata("joe", broker.ClientMetadata{"k": "v"}))
+				must(t, b.Join(t.Context(), "joe", "room"))
+				publish(t, b, broker.Topics("room"), text("1"), broker.IdempotencyKey("k"))
+				publish(t, b, broker.Topics("room"), text("1"), broker.IdempotencyKey("k"))
+				time.Sleep(time.Minute)
+				r.wants("1")
+				if r.ended() || !b.IsClientPresent("joe") {
+					t.Error("the session is gone")
+				}
+				second := connectFrom(t, b, "joe", r.events()[0].ID)
+				publish(t, b, broker.Topics("room"), text("2"))
+				second.wants("2")
+				m, err := b.GetClientMetadata("joe")
+				if err != nil || m["k"] != "v" {
+					t.Errorf("metadata %v, %v", m, err)
+				}
+			})
+		})
+	}
 }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"slices"
 	"time"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -96,11 +95,10 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 	n.subscribe(s, key{kind: kindEveryone}, 0)
 	n.subscribe(s, key{kindClient, s.client}, 0)
 	n.subscribe(s, key{kindSession, s.id}, 0)
-	s.named = topics
 	for _, topic := range topics {
 		n.subscribe(s, key{kindTopic, topic}, 0)
 	}
-	if len(n.subscribeJoined(s, local)) > 0 {
+	if n.subscribeJoined(s, local) {
 		n.changed(s)
 	}
 	n.place(s, c, greeting)
@@ -108,26 +106,29 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 	return nil
 }
 
-// subscribeJoined makes the session follow what its client was joined to, each
-// from where it was, and returns the keys that are new.
-func (n *node) subscribeJoined(s *session, local *localClient) (added []subscription) {
+// subscribeJoined makes a session that is joining follow what its client was joined
+// to, each from where it was. One whose join is just being made counts from the
+// session's cursor on: it may have been heard of by the one before.
+func (n *node) subscribeJoined(s *session, local *localClient) (added bool) {
 	for k, f := range local.facts {
-		if k.kind != backplane.FactTopic || !s.wants(f, n.pos.Epoch) {
+		if k.kind == backplane.FactMetadata || f.Version.Epoch == n.pos.Epoch && f.Version.Seq > n.pos.Seq && !isJoined(f) {
+			continue
+		}
+		s.note(f)
+		if k.kind != backplane.FactTopic || !isJoined(f) {
 			continue
 		}
 		since := uint64(0)
 		if at := joinedSince(f); at.Epoch == n.pos.Epoch {
 			since = at.Seq
 		}
-		if n.subscribe(s, key{kindTopic, k.name}, since) {
-			added = append(added, s.subs[len(s.subs)-1])
-		}
+		added = n.subscribe(s, key{kindTopic, k.name}, since) || added
 	}
 	return added
 }
 
 // learnLate takes over facts that came after the session had joined. If that
-// reveals topics of which it has been passed by events, it can only be told so.
+// reveals topics of which a session has been passed by events, it can only be told so.
 func (n *node) learnLate(s *session, facts []backplane.Fact) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -135,27 +136,11 @@ func (n *node) learnLate(s *session, facts []backplane.Fact) {
 	if s.state == stateEnded || local == nil || len(s.subs) == 0 {
 		return
 	}
+	local.learn(facts, n.pos.Epoch)
 	for _, f := range facts {
-		changed := local.learn([]backplane.Fact{f}, n.pos.Epoch)
-		if changed && f.Kind == backplane.FactTopic && !isJoined(f) && !slices.Contains(s.named, f.Name) {
-			if n.unsubscribe(s, key{kindTopic, f.Name}) {
-				n.changed(s)
-			}
-		}
-	}
-	if local.disconnectedAfter(s.joinedAt) {
-		s.end(ErrDisconnected)
-		return
-	}
-	for _, other := range local.sessions {
-		added := n.subscribeJoined(other, local)
-		if len(added) > 0 {
-			n.changed(other)
-		}
-		for _, sub := range added {
-			if n.window.hasBetween(sub, other.began, other.passed(n.pos.Seq)) {
+		for _, other := range local.sessions {
+			if n.catchUp(other, f, n.pos) && n.window.hasBetween(other.subs[len(other.subs)-1], other.began, other.passed(n.pos.Seq)) {
 				n.resetNow(other, ResetHistory)
-				break
 			}
 		}
 	}

@@ -32,6 +32,7 @@ type roster struct {
 	debts   []debt           // to settle
 	facts   []backplane.Fact // to put
 	owed    map[string]int   // debts not settled yet, by id
+	paid    map[string]bool  // sessions whose callback has returned, not known to be settled
 	closed  bool             // no more is to come
 	idle    []chan struct{}  // closed when nothing is left to write
 }
@@ -67,6 +68,7 @@ func newRoster(log backplane.Log, nodeID string, cfg *config, c *callbacks) *ros
 		signal:  make(chan struct{}, 1),
 		entries: make(map[*session]*listing),
 		owed:    make(map[string]int),
+		paid:    make(map[string]bool),
 	}
 }
 
@@ -143,16 +145,53 @@ func (r *roster) newLife(oldID, newID string) bool {
 	if r.nodeID != oldID {
 		return false
 	}
+	r.nodeID, r.leased = newID, false
+	unanswered := slices.DeleteFunc(append(r.adds, r.ends...), func(l *listing) bool { return l.state != listingNew })
+	r.adds, r.ends = nil, nil
 	for _, l := range r.entries {
-		l.state = listingGone
+		if l.state == listingNew {
+			unanswered = append(unanswered, l)
+		}
 		l.leave = true
-		close2(l.waiter)
+		if l.state == listingLive {
+			l.state = listingGone
+		}
 	}
 	clear(r.entries)
-	r.adds, r.ends = nil, nil
-	r.nodeID, r.leased = newID, false
+	for _, l := range unanswered {
+		r.takeAlong(l)
+	}
 	r.disownLocked(oldID)
 	return true
+}
+
+// takeAlong makes sure that a session which has ended, and of which the register has
+// never said that it knew it, is reported: it is listed and ended under the present
+// id. Should the register have known it after all, it has been collected from the old
+// id and reported by whoever did that; then this changes nothing.
+func (r *roster) takeAlong(l *listing) {
+	if l.session.Node == r.nodeID {
+		return
+	}
+	l.session.Node = r.nodeID
+	l.leave = true
+	if !l.late && isOpen(l.waiter) { // its stream has not begun, and will not
+		l.state = listingGone
+		close2(l.waiter)
+		return
+	}
+	l.queued = true
+	r.ends = append(r.ends, l)
+	signalFunc(r.signal)()
+}
+
+func isOpen(c chan struct{}) bool {
+	select {
+	case <-c:
+		return false
+	default:
+		return true
+	}
 }
 
 // disown forgets the debts under an id that others pay now.
@@ -179,6 +218,10 @@ func (r *roster) owes(owner string) bool {
 func (r *roster) oweLocked(owner string, debts []backplane.Debt) {
 	r.owed[owner] += len(debts)
 	for _, d := range debts {
+		if r.paid[d.Session.ID] && d.Kind == backplane.SessionEnded {
+			r.debts = append(r.debts, debt{Debt: d, owner: owner}) // it is back, unsettled
+			continue
+		}
 		r.callbacks.pay(debt{Debt: d, owner: owner})
 	}
 }
@@ -200,6 +243,9 @@ func (r *roster) settleAll(ctx context.Context, debts []debt) error {
 		if r.owed[owner] -= len(list); r.owed[owner] <= 0 {
 			delete(r.owed, owner)
 		}
+		for _, d := range list {
+			delete(r.paid, d.Session.ID)
+		}
 	}
 	return nil
 }
@@ -218,7 +264,7 @@ func close2(c chan struct{}) {
 func (r *roster) registered(l *listing) (answered bool, facts []backplane.Fact, fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l.state == listingGone {
+	if l.state == listingGone || l.leave {
 		return false, nil, false, ErrNodeLapsed
 	}
 	l.late = l.state == listingNew
@@ -229,8 +275,15 @@ func (r *roster) settle(d debt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.debts = append(r.debts, d)
+	if len(r.paid) >= maxPaid {
+		clear(r.paid)
+	}
+	r.paid[d.Session.ID] = true
 	signalFunc(r.signal)()
 }
+
+// maxPaid bounds what is remembered of callbacks whose settling was in doubt.
+const maxPaid = 100_000
 
 func (r *roster) put(facts []backplane.Fact) {
 	r.mu.Lock()
@@ -436,6 +489,9 @@ func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []
 		}
 	}
 	for _, l := range w.ends {
+		if l.state == listingNew {
+			r.callbacks.sessionJoined(l.session.Client, l.session.ID)
+		}
 		l.state = listingGone
 	}
 	r.oweLocked(w.nodeID, result.Ended)
@@ -455,5 +511,11 @@ func (r *roster) putBack(w work) {
 	if w.nodeID == r.nodeID {
 		r.adds = append(w.adds, r.adds...)
 		r.ends = append(w.ends, r.ends...)
+		return
+	}
+	for _, l := range append(w.adds, w.ends...) {
+		if l.state == listingNew && l.leave {
+			r.takeAlong(l)
+		}
 	}
 }

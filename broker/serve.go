@@ -84,7 +84,9 @@ func (b *Broker) ConnectWithHeartBeatInterval(clientId string, w http.ResponseWr
 func (b *Broker) open(w http.ResponseWriter, r *http.Request, identify func() (Client, error), options []ConnectOption) (*session, error) {
 	s, err := b.admit(w, r, identify, options)
 	if err != nil {
-		b.counters.refused.Add(1)
+		if !errors.Is(err, errHead) {
+			b.counters.refused.Add(1)
+		}
 		b.refuse(w, r, err)
 		return nil, err
 	}
@@ -94,11 +96,11 @@ func (b *Broker) open(w http.ResponseWriter, r *http.Request, identify func() (C
 
 // admit makes a session of a request.
 func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (Client, error), options []ConnectOption) (*session, error) {
-	if err := b.awaitReached(r.Context()); err != nil {
-		return nil, err
-	}
 	if !canStream(w) {
 		return nil, NewStreamingUnsupportedError("broker: streaming unsupported: the http.ResponseWriter can not flush")
+	}
+	if err := b.awaitReached(r.Context()); err != nil {
+		return nil, err
 	}
 	// Before identify: a disconnect from here on concerns this connection.
 	position, life, err := b.node.position()

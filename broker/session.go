@@ -54,13 +54,12 @@ type session struct {
 	// Guarded by the node's lock.
 	subs      []subscription
 	state     state
-	cursor    backplane.Position            // where stateBehind, -Scan, -Ahead, -Foreign go on
-	named     []string                      // topics, at connect
-	left      map[string]backplane.Position // topics left since, and where
-	began     uint64                        // where the cursor was at first
-	asked     bool                          // stateAhead: the log is known to reach the cursor
-	lenient   bool                          // what has been trimmed was not asked for
-	notBefore time.Time                     // entries older than this, up to placedAt, do not count
+	cursor    backplane.Position         // where stateBehind, -Scan, -Ahead, -Foreign go on
+	known     map[factKey]backplane.Fact // of its client, taken into account; nil: none
+	began     uint64                     // where the cursor was at first
+	asked     bool                       // stateAhead: the log is known to reach the cursor
+	lenient   bool                       // what has been trimmed was not asked for
+	notBefore time.Time                  // entries older than this, up to placedAt, do not count
 	placedAt  uint64
 	resetAt   time.Time
 	reset     ResetReason

@@ -56,8 +56,9 @@ func (s *stopping) closed() bool {
 
 // Shutdown drains the node and then closes it: new connections are told to come
 // back, and land on another node; those that exist are told the same, with a
-// jittered retry time, and are closed one after the other over most of the time that ctx
-// leaves (5 seconds if it has no deadline); what was published is published, and
+// jittered retry time, and are closed one after the other, 20 milliseconds apart, or
+// closer if they are so many that most of the time that ctx leaves (5 seconds if it
+// has no deadline) would not do; what was published is published, and
 // the disconnect callbacks run. It blocks until all that is done, or ctx ends: then
 // the rest is cut short and it returns ctx's error.
 //

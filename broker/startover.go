@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -39,9 +38,10 @@ func (n *node) clientNames() []string {
 func (n *node) startOver(at backplane.Position, reason ResetReason, facts []backplane.Fact) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.relearn(facts, n.pos, at)
+	from := n.pos
 	n.window = newWindow(at)
 	n.pos = at
+	n.relearn(facts, from, at)
 	now := time.Now()
 	for _, s := range n.sessions {
 		if s.state == stateForeign && s.cursor.Epoch == at.Epoch ||
@@ -60,8 +60,7 @@ func (n *node) startOver(at backplane.Position, reason ResetReason, facts []back
 }
 
 // relearn takes over what the node has missed about its clients by going from one
-// position to another. What it had followed before it has heard; what is behind the
-// new position it will hear.
+// position to another. What is behind the new one it will hear.
 func (n *node) relearn(facts []backplane.Fact, from, to backplane.Position) {
 	if from.Epoch != to.Epoch {
 		for _, s := range n.sessions {
@@ -72,37 +71,17 @@ func (n *node) relearn(facts []backplane.Fact, from, to backplane.Position) {
 	}
 	for _, f := range facts {
 		c := n.clients[f.Client]
-		if c == nil || f.Version.Epoch == to.Epoch && f.Version.Seq > to.Seq {
+		if c == nil {
 			continue
 		}
-		known, ok := c.facts[factKey{f.Kind, f.Name}]
-		if ok && known.Version == f.Version && !bytes.Equal(known.Value, f.Value) {
-			// Somebody is about to change it; the entry that says so may have been missed.
-			c.facts[factKey{f.Kind, f.Name}] = f
-			f.Version = backplane.Position{}
-		} else if !c.learn([]backplane.Fact{f}, to.Epoch) && (f.Version.Epoch != from.Epoch || f.Version.Seq <= from.Seq) {
-			continue // heard
+		k := factKey{f.Kind, f.Name}
+		if known, ok := c.facts[k]; ok && known.Version == f.Version {
+			c.facts[k] = f // somebody may be about to change it
 		}
+		c.learn([]backplane.Fact{f}, to.Epoch)
 		for _, s := range c.sessions {
-			n.applyMissed(s, f, to.Epoch)
+			n.catchUp(s, f, to)
 		}
-	}
-}
-
-// applyMissed does to a session what a missed control entry would have done.
-func (n *node) applyMissed(s *session, f backplane.Fact, epoch string) {
-	k := key{kindTopic, f.Name}
-	switch {
-	case f.Kind == backplane.FactDisconnect:
-		// Versions of different epochs can not be compared: better a false kick than a
-		// lost one.
-		if f.Version.Epoch != s.joinedAt.Epoch || f.Version.Seq > s.joinedAt.Seq {
-			s.end(disconnected(disconnectReason(f.Value)))
-		}
-	case f.Kind != backplane.FactTopic:
-	case isJoined(f) && s.wants(f, epoch) && n.subscribe(s, k, 0),
-		!isJoined(f) && n.unsubscribe(s, k):
-		n.changed(s)
 	}
 }
 

@@ -159,6 +159,27 @@ func TestHeadersOfHTTP2(t *testing.T) {
 	})
 }
 
+// Whether the writer can stream is known without a bus.
+func TestWriterThatCanNotStreamWithoutABus(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		wire := newUnreliable(newBus())
+		wire.cutOff()
+		b := broker.NewBroker(nil, broker.WithBackplane(wire))
+		t.Cleanup(func() { shut(t, b) })
+		k := newSink()
+		r, _ := request(t)
+		begun := time.Now()
+		_, err := b.Connect("joe", deaf{k}, r)
+		var unsupported *broker.StreamingUnsupportedError
+		if !errors.As(err, &unsupported) || k.code() != http.StatusInternalServerError {
+			t.Errorf("error is %v, status %d", err, k.code())
+		}
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 // A HEAD request is answered like a GET, without a stream.
 func TestHead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -176,8 +197,8 @@ func TestHead(t *testing.T) {
 			t.Errorf("answered %d, %v", k.code(), k.Header())
 		}
 		synctest.Wait()
-		if b.IsClientPresent("joe") || b.Stats().Sessions != 0 {
-			t.Error("a session is left")
+		if s := b.Stats(); b.IsClientPresent("joe") || s.Sessions != 0 || s.Refused != 0 {
+			t.Errorf("stats %+v", s)
 		}
 	})
 }
