@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/sseplane/sseplane/backplane"
 	"github.com/sseplane/sseplane/natsbus"
@@ -68,6 +69,8 @@ func redisClient(address string) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Only Redis Enterprise sends these, and go-redis logs that others do not.
+	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	switch query := u.Query(); {
 	case query.Has("master_name"):
 		options, err := redis.ParseFailoverURL(address)
@@ -80,12 +83,14 @@ func redisClient(address string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, err
 		}
+		options.MaintNotificationsConfig = quiet
 		return redis.NewClusterClient(options), nil
 	}
 	options, err := redis.ParseURL(address)
 	if err != nil {
 		return nil, err
 	}
+	options.MaintNotificationsConfig = quiet
 	return redis.NewClient(options), nil
 }
 
