@@ -115,7 +115,7 @@ func transient(err error) bool {
 	}
 	if errors.As(err, &e) {
 		switch e.ErrorCode {
-		case 10008, 10009, 10076, 10118, codeDuplicateConflict, // no leader, no peers, not enabled yet
+		case 10005, 10008, 10009, 10076, 10118, codeDuplicateConflict, // a peer is offline, no leader, not enabled yet
 			codeStreamNotFound: // it is made again
 			return true
 		}
@@ -177,3 +177,8 @@ func retry(ctx context.Context, f func(context.Context) error) error {
 		}
 	}
 }
+
+// fatal is an error that no other try can change.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() error { return f.error }

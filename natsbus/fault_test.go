@@ -80,6 +80,7 @@ func TestClusterFaults(t *testing.T) {
 			if took > limit {
 				t.Errorf("flows only %v after the fault, want %v", took, limit)
 			}
+			w.registers(name)
 			for _, n := range w.nodes {
 				n.mu.Lock()
 				if n.ended != nil {

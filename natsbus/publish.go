@@ -15,14 +15,6 @@ import (
 	"github.com/sseplane/sseplane/backplane"
 )
 
-// headerRoom is what the headers of a message may take of the server's maximum
-// payload, which counts them too.
-const headerRoom = 512
-
-// partBytes is about how much one message holds at most, so that the retention
-// lets go of entries in small portions.
-const partBytes = 128 << 10
-
 // producer is what this log knows of a producer that publishes through it.
 type producer struct {
 	turn chan struct{} // holds one token, for who publishes
@@ -34,22 +26,6 @@ type producer struct {
 	last   uint64               // sequence of the last message on its batch subject
 	wrote  uint64               // number and part of that message
 	part   uint64
-}
-
-// part is a message to be: a run of entries without keys, or one entry with one.
-type part struct {
-	first int // index of its first entry in the batch
-	key   string
-	frame frame
-}
-
-// size returns about how much of the stream's bytes the part will take.
-func (p *part) size() int64 {
-	n := int64(headerRoom + frameOverhead)
-	for _, data := range p.frame.data {
-		n += int64(len(data)) + entryOverhead
-	}
-	return n
 }
 
 // Publish implements [backplane.Log].
@@ -160,66 +136,6 @@ func (l *busLog) producer(id string) *producer {
 		l.producers[id] = p
 	}
 	return p
-}
-
-var errOtherContent = errors.New("natsbus: batch is repeated with other content")
-
-func validate(b backplane.Batch) error {
-	if err := backplane.ValidName(b.Producer); err != nil {
-		return fmt.Errorf("natsbus: producer: %w", err)
-	}
-	if b.Number == 0 {
-		return errors.New("natsbus: batch has no number")
-	}
-	if len(b.Messages) == 0 {
-		return errors.New("natsbus: batch is empty")
-	}
-	for i := range b.Messages {
-		if !validKey(b.Messages[i].Key) {
-			return fmt.Errorf("natsbus: key %q is not at most 64 of [0-9A-Za-z_-]", b.Messages[i].Key)
-		}
-	}
-	return nil
-}
-
-func validKey(key string) bool {
-	for i := range len(key) {
-		c := key[i]
-		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return len(key) <= 64
-}
-
-// parts divides a batch into messages.
-func (l *busLog) parts(b backplane.Batch) ([]part, error) {
-	limit := l.main.nc.MaxPayload() - headerRoom - frameOverhead - entryOverhead
-	target := min(limit, partBytes, l.cfg.RetentionBytes/16)
-	number := strconv.FormatUint(b.Number, 10)
-	var out []part
-	var size int64
-	for i := range b.Messages {
-		m := &b.Messages[i]
-		length := int64(len(m.Data))
-		if length > limit {
-			return nil, fmt.Errorf("%w: %d bytes, of %d", backplane.ErrTooLarge, length, limit)
-		}
-		if n := len(out); m.Key == "" && n > 0 && out[n-1].key == "" && len(out[n-1].frame.data) < maxEntries && size+length+entryOverhead <= target {
-			out[n-1].frame.data = append(out[n-1].frame.data, m.Data)
-			size += length + entryOverhead
-			continue
-		}
-		p := part{first: i, key: m.Key, frame: frame{kind: frameBatch, number: b.Number, part: uint64(len(out)), data: [][]byte{m.Data}}}
-		if m.Key != "" {
-			p.frame.tag = tagOf("key", m.Key)
-		} else {
-			p.frame.tag = tagOf("batch", b.Producer, number, strconv.Itoa(len(out)))
-		}
-		out = append(out, p)
-		size = length + entryOverhead
-	}
-	return out, nil
 }
 
 // recall finds what the log says of a producer that this log has not seen yet.
@@ -369,69 +285,3 @@ func (l *busLog) resolve(ctx context.Context, p *producer, subject string, f *fr
 	}
 	return errBehind
 }
-
-// publishKeyed stores parts with keys, in order, and puts their sequences into
-// seqs.
-func (l *busLog) publishKeyed(ctx context.Context, producer string, parts []part, seqs []uint64, sent func()) error {
-	subject := l.names.keyed(producer)
-	for from := range slices.Chunk(parts, keyedUnderWay) {
-		at := seqs[:len(from)]
-		seqs = seqs[len(from):]
-		err := l.try(ctx, func(ctx context.Context) error { return l.sendKeyed(ctx, subject, from, at, sent) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// keyedUnderWay is how many messages with keys are under way at once: as many as
-// the server takes together without a pause.
-const keyedUnderWay = 512
-
-// sendKeyed sends those parts that have no sequence yet, and takes the answers.
-func (l *busLog) sendKeyed(ctx context.Context, subject string, parts []part, seqs []uint64, sent func()) error {
-	q := l.writer.ask(len(parts))
-	defer q.close()
-	began := time.Now()
-	waiting := 0
-	for i := range parts {
-		if seqs[i] != 0 {
-			continue
-		}
-		m := nats.NewMsg(subject)
-		m.Header.Set(jetstream.MsgIDHeader, "k-"+parts[i].key)
-		m.Data = parts[i].frame.bytes()
-		if err := q.send(i, m); err != nil {
-			return err
-		}
-		waiting++
-	}
-	sent()
-	timer := time.NewTimer(publishTimeout)
-	defer timer.Stop()
-	var failed error
-	for ; waiting > 0; waiting-- {
-		select {
-		case answer := <-q.answers:
-			a, err := parseAck(answer.msg)
-			l.main.judge(a, err, began, ctx)
-			if err == nil {
-				seqs[answer.n] = a.Sequence
-			} else if failed == nil || transient(failed) {
-				failed = err
-			}
-		case <-timer.C:
-			l.main.unanswered(began)
-			return l.main.explain(nats.ErrTimeout, began)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return failed
-}
-
-// fatal is an error that no other try can change.
-type fatal struct{ error }
-
-func (f fatal) Unwrap() error { return f.error }

@@ -239,6 +239,28 @@ func (w *world) flows() time.Duration {
 	return time.Since(began)
 }
 
+// registers checks that each node can register a session, and that the others see it
+// at once.
+func (w *world) registers(id string) {
+	w.t.Helper()
+	ctx := within(w.t)
+	for i, n := range w.nodes {
+		if err := n.log.Renew(ctx, n.name, time.Hour); err != nil {
+			w.t.Fatalf("%s: Renew: %v", n.name, err)
+		}
+		s := backplane.Session{ID: id + n.name, Client: id + n.name, Node: n.name}
+		res, err := n.log.Update(ctx, n.name, []backplane.Session{s}, nil)
+		if err != nil || !slices.Equal(res.Joined, []string{s.Client}) {
+			w.t.Fatalf("%s: Update: %+v, %v", n.name, res, err)
+		}
+		other := w.nodes[(i+1)%len(w.nodes)]
+		presence, err := other.log.Presence(ctx, s.Client)
+		if err != nil || presence[0] != backplane.Present {
+			w.t.Fatalf("%s: Presence: %v, %v", other.name, presence, err)
+		}
+	}
+}
+
 // check ends publishing and checks that all nodes got the same entries, each once
 // and in order, and all that were accepted where the publisher was told.
 func (w *world) check() {

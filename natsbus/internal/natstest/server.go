@@ -127,7 +127,7 @@ func (s *Server) Run() {
 		cmd = exec.Command("/bin/sh", "-c", `ulimit -f "$1" && shift && exec "$@"`, "sh", fmt.Sprint(2*s.FileLimit), s.bin, "-c", s.conf)
 	}
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = attributes()
 	if err := cmd.Start(); err != nil {
 		s.t.Errorf("start %s: %v", s.bin, err)
 		return
