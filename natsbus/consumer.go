@@ -100,7 +100,7 @@ func (s *source) consume(ctx context.Context, timeout time.Duration, deaf map[st
 	case <-s.kicks: // meant the one before
 	default:
 	}
-	down, changed := s.link.state()
+	changed, down := s.link.state()
 	if down != nil {
 		return false, down
 	}

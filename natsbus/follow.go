@@ -163,7 +163,7 @@ func (f *follow) linkUp() {
 
 func (f *follow) why(s sourceState, quiet time.Duration) error {
 	why := s.trouble
-	if down, _ := f.log.feed.state(); down != nil {
+	if _, down := f.log.feed.state(); down != nil {
 		why = down
 	}
 	if why == nil {

@@ -136,21 +136,21 @@ func (l *link) setUp(err error) {
 	l.changed = make(chan struct{})
 }
 
-// state returns why the link is not up, or nil, and a channel that is closed when
-// that changes.
-func (l *link) state() (error, <-chan struct{}) {
+// state returns a channel that is closed when the state of the link changes, and why
+// it is not up, or nil.
+func (l *link) state() (changed <-chan struct{}, down error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.up {
-		return nil, l.changed
+		return l.changed, nil
 	}
-	return l.downErr, l.changed
+	return l.changed, l.downErr
 }
 
 // await waits until the link is up, for as long as ctx lasts.
 func (l *link) await(ctx context.Context) error {
 	for {
-		err, changed := l.state()
+		changed, err := l.state()
 		if err == nil {
 			return nil
 		}

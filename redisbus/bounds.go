@@ -63,11 +63,6 @@ func parseState(reply []any) (state, error) {
 	return s, r.err
 }
 
-// position returns the end of the log.
-func (s state) position() backplane.Position {
-	return backplane.Position{Epoch: s.epoch, Seq: s.last}
-}
-
 // lacks reports whether the history that p belongs to is gone, as far as the
 // state tells.
 func (s state) lacks(p backplane.Position) bool {
