@@ -37,7 +37,7 @@ function draw() {
   $("position").title = tally.position;
   $("served").className = `avatar big ${colour(node)}`;
   set($("served"), letters(node));
-  set($("served-text"), node ? `served by replica ${node}` : "moving to another replica …");
+  set($("served-text"), node ? `served by replica ${node}` : "moving on …");
 }
 
 // Many events may come between two frames of the screen: they are drawn, and stored, once.
@@ -66,10 +66,7 @@ const on = {
   hello(hello) {
     if (lastNode && hello.node !== lastNode) moves++;
     if (lastNode !== hello.node) note("moved", hello.node, lastNode ? `from replica ${lastNode} to ${hello.node}` : `to replica ${hello.node}`);
-    if (lostAt === 0 || Date.now() - lostAt > 20_000) {
-      rooms.again();
-      rename();
-    }
+    if (lostAt === 0 || Date.now() - lostAt > 20_000) rooms.again();
     node = lastNode = hello.node;
     setMine(node);
     soon();
@@ -95,6 +92,7 @@ const on = {
   reset(event) {
     tally.reset(event.lastEventId);
     markReset();
+    rooms.again();
     note("reset", node, "events may be missing: the page would read its state anew", parse(event.data).reason);
     soon();
   },
@@ -116,6 +114,8 @@ async function refresh() {
     introduce(people.flatMap((p) => p.sessions.map((s) => s.node)));
     drawPeople(people, client, (to) => sender.to(to));
     sender.setPeople(people.map((p) => p.client));
+    const me = people.find((p) => p.client === client);
+    if (me && me.metadata.name === undefined) rename(); // it was forgotten while we were away
   } catch {
     // Nobody answers now: what is shown stays, and the next round comes soon.
   } finally {
@@ -127,7 +127,7 @@ async function rename() {
   try {
     await persist("PUT", `/metadata/${name(client)}`, JSON.stringify({ name: $("name").value.trim() }));
   } catch {
-    return; // the next hello after an absence does it again
+    return; // the next look at who is there does it again
   }
   save();
   refresh();
