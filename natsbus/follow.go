@@ -201,8 +201,7 @@ func (f *follow) watchEpoch(ctx context.Context) {
 		cancel()
 		if err == nil {
 			if err := e.contains(f.origin); err != nil {
-				f.source.fail(err)
-				f.setCurrent()
+				f.source.fail(err) // what has come already stays undelivered unless the epoch was right before
 				l.following.CompareAndSwap(f.source, nil)
 				return
 			}
