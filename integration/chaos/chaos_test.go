@@ -15,7 +15,7 @@ import (
 
 var (
 	seed    = flag.Uint64("chaos.seed", 0, "the order in which things are broken; 0 for a random one")
-	storm   = flag.Duration("chaos.time", 50*time.Second, "for how long things are broken, per bus")
+	storm   = flag.Duration("chaos.time", 40*time.Second, "for how long things are broken, per bus")
 	clients = flag.Int("chaos.clients", 200, "how many clients there are")
 )
 
