@@ -3,7 +3,7 @@ import { name, persist, randomName, request } from "./api.js";
 import { colour, introduce, letters } from "./node.js";
 import { note, setUpLog } from "./log.js";
 import { drawPeople } from "./people.js";
-import { refreshReplicas, setMine, setUpReplicas, standAlone } from "./replicas.js";
+import { refreshReplicas, setMine, setPeople, setUpReplicas } from "./replicas.js";
 import { Rooms } from "./rooms.js";
 import { Sender } from "./sender.js";
 import { openStream } from "./stream.js";
@@ -109,9 +109,9 @@ async function refresh() {
   if (refreshing) return;
   refreshing = true;
   try {
-    const [together, people] = await Promise.all([refreshReplicas(), request("GET", "/presence")]);
-    if (!together) standAlone();
+    const [people] = await Promise.all([request("GET", "/presence"), refreshReplicas()]);
     introduce(people.flatMap((p) => p.sessions.map((s) => s.node)));
+    setPeople(people);
     drawPeople(people, client, (to) => sender.to(to));
     sender.setPeople(people.map((p) => p.client));
     const me = people.find((p) => p.client === client);

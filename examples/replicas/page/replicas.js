@@ -2,13 +2,14 @@ import { $, make, set, sync } from "./dom.js";
 import { request } from "./api.js";
 import { colour, introduce, letters } from "./node.js";
 
-// The replicas, and the buttons that stop and start them. A replica that runs alone
-// has no such buttons.
+// The replicas, and the buttons that stop and start them. Where the demo's proxy is not,
+// there are no such buttons: the page shows the replicas that anybody is connected to.
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 let replicas = [];
 let mine = "";
 let rolling = false;
+let alone = false; // there is no demo around the replica
 
 export function setMine(node) {
   mine = node;
@@ -16,21 +17,25 @@ export function setMine(node) {
 }
 
 export async function refreshReplicas() {
+  if (alone) return;
   try {
     replicas = await request("GET", "/demo/replicas");
     introduce(replicas.map((r) => r.name));
+    draw();
   } catch (error) {
-    if (error.status === 404) return false;
-    return true;
+    alone = error.status === 404;
+    $("rolling").hidden = alone;
+    if (alone) set($("replicas-note"), "Those that have sessions. Stop and start them where they run: this tab moves on.");
   }
-  draw();
-  return true;
 }
 
-export function standAlone() {
-  $("rolling").hidden = true;
-  set($("replicas-note"), "This replica was started by itself: stop it and start it where it runs.");
-  if (mine) replicas = [{ name: mine, address: location.origin, state: "running", ready: true, alone: true }];
+// setPeople tells who is connected where.
+export function setPeople(people) {
+  if (!alone) return;
+  const sessions = new Map();
+  for (const { node } of people.flatMap((p) => p.sessions)) sessions.set(node, (sessions.get(node) ?? 0) + 1);
+  replicas = [...sessions].map(([name, sessions]) => ({ name, sessions, state: "running", ready: true }));
+  replicas.sort((a, b) => (a.name < b.name ? -1 : 1));
   draw();
 }
 
@@ -70,7 +75,6 @@ async function roll() {
 }
 
 function describe(r) {
-  if (r.alone) return "running";
   if (r.state !== "running") return r.state;
   const readiness = r.ready ? "" : " · not ready";
   return `${r.sessions} ${r.sessions === 1 ? "session" : "sessions"}${readiness}`;
@@ -88,9 +92,9 @@ function create(r) {
       { className: "replica-text" },
       make("p", { className: "replica-name" }, make("strong", {}, r.name), make("span", { className: "here" }, "this tab")),
       make("p", { className: "state muted" }),
-      make("a", { className: "muted ellipsis", href: r.address, title: "this replica alone" }, r.address.replace(/^https?:\/\//, "")),
+      r.address ? make("a", { className: "muted ellipsis", href: r.address, title: "this replica alone" }, r.address.replace(/^https?:\/\//, "")) : "",
     ),
-    r.alone
+    alone
       ? ""
       : make(
           "div",
