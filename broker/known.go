@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/sseplane/sseplane/backplane"
 )
@@ -47,6 +48,8 @@ func (n *node) catchUp(s *session, f backplane.Fact, at backplane.Position) (joi
 		s.end(disconnected(disconnectReason(f.Value)))
 	case isJoined(f):
 		joined = n.subscribe(s, k, n.joinSince(f))
+	case slices.Contains(s.named, f.Name) && (f.Version.Epoch != s.joinedAt.Epoch || f.Version.Seq <= s.joinedAt.Seq):
+		// It named the topic after that.
 	case n.unsubscribe(s, k):
 		n.changed(s)
 	}

@@ -95,6 +95,7 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 	n.subscribe(s, key{kind: kindEveryone}, 0)
 	n.subscribe(s, key{kindClient, s.client}, 0)
 	n.subscribe(s, key{kindSession, s.id}, 0)
+	s.named = topics
 	for _, topic := range topics {
 		n.subscribe(s, key{kindTopic, topic}, 0)
 	}

@@ -55,6 +55,7 @@ type session struct {
 	subs      []subscription
 	state     state
 	cursor    backplane.Position         // where stateBehind, -Scan, -Ahead, -Foreign go on
+	named     []string                   // topics, at connect
 	known     map[factKey]backplane.Fact // of its client, taken into account; nil: none
 	began     uint64                     // where the cursor was at first
 	asked     bool                       // stateAhead: the log is known to reach the cursor
