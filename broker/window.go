@@ -105,12 +105,15 @@ func (w *window) since(t time.Time) (pos backplane.Position, complete bool) {
 	pos = w.after
 	for i := range w.entries.len() {
 		e := w.entries.at(i)
-		if !e.time.IsZero() && !e.time.Before(t) {
-			return pos, i > 0
+		if !e.time.IsZero() { // marks of the bus have none
+			if !e.time.Before(t) {
+				return pos, complete
+			}
+			complete = true
 		}
 		pos = e.pos
 	}
-	return w.upto, w.entries.len() > 0
+	return w.upto, complete
 }
 
 // collect appends to dst what the session is still to get behind the cursor, in
