@@ -177,9 +177,3 @@ func (k *tabSink) received() []block {
 	defer k.mu.Unlock()
 	return k.blocks
 }
-
-func (k *tabSink) code() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.status
-}

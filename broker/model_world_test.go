@@ -82,12 +82,11 @@ type world struct {
 
 	mu     sync.Mutex // guards the rest, with what happens on other goroutines
 	serial int
-	pubs   map[int]*publication1
+	pubs   map[int]*told
 	ends   []ending // disconnect callbacks
 	kicks  []*change
 	joins  []*change
 	busy   map[string]bool // client and topic with a Join or Leave under way
-	calm   bool
 	errs   []string
 }
 
@@ -98,7 +97,6 @@ type modelNode struct {
 	line    *backplanetest.Line
 	crashed bool
 	closing bool
-	faulty  bool
 }
 
 // ending is one call of the disconnect callback.
@@ -109,8 +107,8 @@ type ending struct {
 	settled bool // at that time
 }
 
-// publication1 is one event of the model.
-type publication1 struct {
+// told is an event that the model has published.
+type told struct {
 	serial    int
 	to        Audience
 	except    string
@@ -190,7 +188,7 @@ func newWorld(t *testing.T, seed uint64, steps int) *world {
 	if m.holes {
 		options = append(options, backplane.WithHoles())
 	}
-	w := &world{t: t, r: r, mood: m, diary: new(diary), pubs: make(map[int]*publication1), busy: make(map[string]bool)}
+	w := &world{t: t, r: r, mood: m, diary: new(diary), pubs: make(map[int]*told), busy: make(map[string]bool)}
 	cfg := defaultConfig()
 	for _, o := range w.options("", nil) {
 		o.apply(cfg)
@@ -457,7 +455,7 @@ func (w *world) publish(n *modelNode) {
 }
 
 // accepted checks the position that publishing has returned.
-func (w *world) accepted(p *publication1, pos backplane.Position) {
+func (w *world) accepted(p *told, pos backplane.Position) {
 	w.truth.mu.Lock()
 	defer w.truth.mu.Unlock()
 	if e := w.truth.byPos[pos]; e == nil || e.serial != p.serial {
@@ -477,11 +475,11 @@ func (w *world) padding() int {
 	return w.r.IntN(200)
 }
 
-func (w *world) newPublication() *publication1 {
+func (w *world) newPublication() *told {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.serial++
-	p := &publication1{serial: w.serial, keyed: w.r.IntN(2) == 0}
+	p := &told{serial: w.serial, keyed: w.r.IntN(2) == 0}
 	switch w.r.IntN(10) {
 	case 0, 1, 2:
 		p.to = Everyone()
@@ -649,7 +647,6 @@ func (w *world) step() {
 	case k < 74 && m.cuts:
 		w.diary.note("cut %s", n.name)
 		n.line.Cut([]backplanetest.Outage{backplanetest.Hang, backplanetest.Refuse}[r.IntN(2)])
-		n.faulty = true
 	case k < 78:
 		w.diary.note("heal %s", n.name)
 		n.line.Heal()

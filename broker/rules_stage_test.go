@@ -118,13 +118,6 @@ func (s *stage) comer(b *Broker, client, lastID string, options ...ConnectOption
 	return g
 }
 
-func (g *guest) leave() {
-	g.sink.leave()
-	g.cancel()
-	<-g.conn.Done()
-	synctest.Wait()
-}
-
 // heard returns what came: the data of events, "reset" with its reason, and "@" for a
 // position alone.
 func (g *guest) heard() []string {
