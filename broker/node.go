@@ -265,6 +265,10 @@ func (n *node) refillLocked(s *session) bool {
 		n.scratch = frames
 		return any
 	case stateScan:
+		if n.window.covers(s.cursor) {
+			n.settle(s)
+			return true
+		}
 		n.scanning[s] = true
 		n.scanMore()
 	}

@@ -121,11 +121,14 @@ func (n *node) lowestScanning(from backplane.Position) (backplane.Position, bool
 	var lowest backplane.Position
 	found := false
 	for s, ready := range n.scanning {
+		if !ready {
+			continue // its socket comes for more, when it has taken what it has
+		}
 		if n.window.covers(s.cursor) {
 			n.settle(s)
 			continue
 		}
-		if !ready || !from.IsZero() && s.cursor.Epoch == from.Epoch && s.cursor.Seq < from.Seq {
+		if !from.IsZero() && s.cursor.Epoch == from.Epoch && s.cursor.Seq < from.Seq {
 			continue
 		}
 		if !found || s.cursor.Seq < lowest.Seq {
