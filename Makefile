@@ -9,7 +9,7 @@ STATICCHECK := $(TOOLS)/bin/staticcheck-$(STATICCHECK_VERSION)
 CORE := ./sse/... ./backplane/... ./broker/... ./client/... ./examples/...
 BUSES := ./redisbus/... ./natsbus/...
 
-.PHONY: test lint core buses servers fuzz bench
+.PHONY: test lint core buses servers integration fuzz bench
 
 test: lint core buses
 	@echo "make test: all passed"
@@ -31,6 +31,10 @@ core:
 buses: servers
 	@echo "make: testing the buses against real servers"
 	$(GO) test -race -p 1 -timeout 20m $(BUSES)
+
+# integration tests containers, a load balancer, a browser and chaos. It needs Docker.
+integration:
+	./integration/run
 
 # servers fetches the servers that buses needs.
 servers:
