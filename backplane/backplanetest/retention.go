@@ -94,7 +94,7 @@ func retentionBytes(e *env) {
 			e.Errorf("%d entries came before ErrTrimmed", len(got))
 		}
 	}
-	entries := e.readAll(l, e.bounds(l).First)
+	entries := e.readKept(l)
 	_, end, err := run(entries)
 	e.must(err, "Read of what is kept")
 	if end != n {
