@@ -37,6 +37,7 @@ func TestRuleDisconnectConcernsWhoWasIdentifiedBefore(t *testing.T) {
 		if err := b.Disconnect(t.Context(), "joe", "enough"); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // a has heard of it: until then it would be kicked too
 		after := s.guest(a, "joe", "")
 		time.Sleep(2 * time.Second)
 		if err := before.conn.Err(); !errors.Is(err, ErrDisconnected) {
