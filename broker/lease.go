@@ -57,7 +57,6 @@ func (k *keeper) run(ctx context.Context) {
 
 // renew renews the lease once, and starts a new life when the old one is over.
 func (k *keeper) renew(ctx context.Context) error {
-	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, k.ttl))
 	defer cancel()
 	nodeID := k.roster.id()
@@ -71,7 +70,7 @@ func (k *keeper) renew(ctx context.Context) error {
 		k.inTouch = time.Time{}
 		return err
 	case k.inTouch.IsZero():
-		k.inTouch = started
+		k.inTouch = time.Now() // not earlier: the call may have waited for the bus to come back
 	}
 	k.roster.haveLease(nodeID)
 	return nil
