@@ -167,7 +167,8 @@ func WithIdempotencyWindow(d time.Duration) Option {
 }
 
 // WithRetry sets how long clients are told to wait before they reconnect: at
-// least min, plus a random part of jitter, so that they do not all come at once.
+// least min, plus a random part of jitter, so that they do not all come at once. They are
+// told when they come without a Last-Event-ID, and when the node drains.
 // Default 1 second plus up to 1 second. Resolution: a millisecond.
 func WithRetry(min, jitter time.Duration) Option {
 	return option(func(c *config) {

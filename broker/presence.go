@@ -184,7 +184,8 @@ func (b *Broker) Clients(ctx context.Context) iter.Seq2[string, error] {
 }
 
 // Members returns the ids of the clients that have a connection which follows
-// the topic, each once. It goes through all sessions of the cluster, page by page.
+// the topic, each once. It goes through all sessions of the cluster, page by page. A
+// connection is listed with its new topics a moment after it has joined or left them.
 // An error ends the iteration.
 func (b *Broker) Members(ctx context.Context, topic string) iter.Seq2[string, error] {
 	return b.clientsWhere(ctx, func(s Session) bool {

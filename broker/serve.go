@@ -30,7 +30,7 @@ const lastEventIDParam = "lastEventId"
 // gives up for good on any other status.
 //
 // A client resumes with the header Last-Event-ID, or with the query parameter
-// lastEventId.
+// lastEventId. The header Sse-Session of the response is the id of the session.
 func (b *Broker) Handler(identify func(*http.Request) (Client, error), options ...ConnectOption) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = b.serve(w, r, func() (Client, error) { return identify(r) }, options)

@@ -64,7 +64,9 @@ func (s *stopping) closed() bool {
 //
 // Called from a hook it begins the end and does not wait, like Close.
 //
-// It composes with http.Server: server.RegisterOnShutdown(func() { b.Shutdown(ctx) }).
+// It composes with http.Server: server.RegisterOnShutdown(func() { b.Shutdown(ctx) }),
+// then server.Shutdown(ctx), which does not wait for that function, then b.Close(), which
+// waits for what is left of it.
 func (b *Broker) Shutdown(ctx context.Context) error {
 	drain := defaultDrain
 	if deadline, ok := ctx.Deadline(); ok {
