@@ -541,3 +541,69 @@ func TestRuleBatchIsTriedUntilItsLatestDeadline(t *testing.T) {
 		g.wants("@", "first", "short", "long")
 	})
 }
+
+// A node whose server is stale learns from a cursor of a newer epoch that the bus has
+// moved on, and moves before it judges the cursor.
+func TestRuleNodeMovesBeforeItJudges(t *testing.T) {
+	onStage(t, nil, func(t *testing.T, s *stage) {
+		stale, fresh := s.node("stale"), s.node("fresh")
+		s.publish(fresh, Everyone(), "one")
+		s.bus.Line("stale").Freeze()
+		synctest.Wait()
+		s.truth.newEpoch(0)
+		pos := s.publish(fresh, Everyone(), "two")
+		g := s.guest(stale, "joe", pos.String())
+		time.Sleep(2 * time.Second)
+		g.wants()
+		s.publish(fresh, Everyone(), "three")
+		s.bus.Line("stale").Heal()
+		time.Sleep(2 * time.Second)
+		g.wants("three")
+	})
+}
+
+// Events without an id do not keep a session from being told its position.
+func TestRulePositionAmongEphemeralEvents(t *testing.T) {
+	onStage(t, nil, func(t *testing.T, s *stage) {
+		a := s.node("a", WithHeartbeat(10*time.Second))
+		g := s.guest(a, "joe", "")
+		begun := g.sink.last()
+		for range 6 {
+			time.Sleep(3 * time.Second)
+			if _, err := a.Publish(t.Context(), Everyone(), sse.StringEvent{Data: "now"}, Ephemeral()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if g.sink.last() == begun {
+			t.Error("the cursor ages")
+		}
+	})
+}
+
+// A session that does not keep up costs a queue of bounded size and no event: it goes on
+// from its cursor when its socket takes bytes again.
+func TestRuleSlowSessionsAreBounded(t *testing.T) {
+	onStage(t, withHoles, func(t *testing.T, s *stage) {
+		a := s.node("a", WithWriteDeadline(time.Hour), WithWindow(4<<10))
+		g := s.guest(a, "joe", "")
+		g.sink.stall(true)
+		want := []string{"@"}
+		most := 0
+		for i := range 100 {
+			text := fmt.Sprint(i)
+			want = append(want, text)
+			s.publish(a, Everyone(), text)
+			session := g.conn.session
+			session.mu.Lock()
+			most = max(most, len(session.queue))
+			session.mu.Unlock()
+		}
+		if most > 8 {
+			t.Errorf("%d frames were queued", most)
+		}
+		g.sink.stall(false)
+		time.Sleep(5 * time.Second)
+		g.wants(want...)
+	}, option(func(c *config) { c.queueFrames = 8 }))
+}
