@@ -26,6 +26,7 @@ type truth struct {
 	byPos   map[backplane.Position]*logged
 	bySer   map[int][]*logged
 	epochs  map[string]*history
+	marks   map[backplane.Position]int // places without an entry of the model's: ord
 	current string
 	lost    bool // the bus has lost the register once
 
@@ -75,7 +76,7 @@ func newTruth(mem *backplane.Memory, cfg backplane.Config) (*truth, error) {
 	return &truth{
 		mem: mem, tamper: mem.Tamper(cfg.Namespace), direct: log, namespace: cfg.Namespace,
 		byPos: make(map[backplane.Position]*logged), bySer: make(map[int][]*logged),
-		epochs: map[string]*history{b.Epoch: {}}, current: b.Epoch,
+		epochs: map[string]*history{b.Epoch: {}}, current: b.Epoch, marks: make(map[backplane.Position]int),
 		registered: make(map[string]bool), settled: make(map[string]bool), owner: make(map[string]string),
 	}, nil
 }
@@ -233,6 +234,18 @@ func (t *truth) rollback(n int) {
 	t.lose()
 }
 
+// mark makes a place in the log without an event: a mark of the bus, or something foreign.
+func (t *truth) mark(foreign bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if foreign {
+		t.tamper.Foreign()
+	} else {
+		t.tamper.Mark()
+	}
+	t.marks[t.bounds().Last] = len(t.entries)
+}
+
 func (t *truth) newEpoch(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -265,6 +278,9 @@ func (t *truth) loseAll() {
 func (t *truth) ordOf(p backplane.Position) int {
 	if e := t.byPos[p]; e != nil {
 		return e.ord
+	}
+	if ord, ok := t.marks[p]; ok {
+		return ord
 	}
 	h := t.epochs[p.Epoch]
 	if h == nil {

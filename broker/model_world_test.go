@@ -658,11 +658,7 @@ func (w *world) step() {
 		w.diary.note("trim")
 		w.truth.tamper.Trim(r.IntN(6))
 	case k < 86 && m.marks:
-		if r.IntN(2) == 0 {
-			w.truth.tamper.Mark()
-		} else {
-			w.truth.tamper.Foreign()
-		}
+		w.truth.mark(r.IntN(2) == 0)
 	case k < 87 && m.epochs:
 		w.truth.newEpoch(r.IntN(3) * r.IntN(4))
 	case k < 88 && m.rollbacks:
