@@ -44,7 +44,7 @@ func (n *node) startOver(at backplane.Position, reason ResetReason, facts []back
 	n.relearn(facts, from, at)
 	now := time.Now()
 	for _, s := range n.sessions {
-		if s.state == stateForeign || // or it knows more than this node even now
+		if s.state == stateForeign && s.cursor.Epoch == at.Epoch ||
 			s.state == stateAhead && s.cursor.Epoch == at.Epoch && s.cursor.Seq >= at.Seq {
 			n.settle(s) // it knew before this node
 			continue
