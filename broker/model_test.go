@@ -70,7 +70,7 @@ func runModel(t *testing.T, seed uint64) {
 		for _, err := range w.errs[:min(len(w.errs), 4)] {
 			t.Errorf("%s", err)
 		}
-		t.Errorf("seed %d, mood %+v\nrun it again: go test -race ./broker -run 'TestModel$' -model.seed %d -model.steps %d",
+		t.Errorf("seed %d, mood %+v\nrun it again, several times, for not all chance is the seed's: go test -race ./broker -run 'TestModel$' -count 20 -model.seed %d -model.steps %d",
 			seed, w.mood, seed, *modelSteps)
 	})
 }
