@@ -209,7 +209,7 @@ func (c *reading) moveTo(pos backplane.Position, b block, inclusive bool) bool {
 // gap fails if an event up to to is missing that the session should have got before the block.
 func (c *reading) gap(to int, b block) {
 	for _, e := range c.w.truth.between(c.at.Epoch, c.ord, to) {
-		if c.delivered[e.ord] {
+		if c.delivered[e.ord] || c.mixed() {
 			continue
 		}
 		if v, late := c.verdict(e, b); v == mustGet {
