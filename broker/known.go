@@ -26,11 +26,17 @@ func (s *session) isNews(f backplane.Fact) bool {
 	case ok && f.Kind == backplane.FactTopic:
 		return known.Version != f.Version || isJoined(known) != isJoined(f)
 	case ok:
-		return !bytes.Equal(known.Value, f.Value)
+		// The same disconnect may have been known before its place was: that decides.
+		return !bytes.Equal(known.Value, f.Value) || known.Version != f.Version && s.isBefore(f.Version)
 	}
 	// From before the session was: it has come to what it follows in spite of it.
-	return isJoined(f) && f.Kind == backplane.FactTopic ||
-		f.Version.Epoch != s.joinedAt.Epoch || f.Version.Seq > s.joinedAt.Seq
+	return isJoined(f) && f.Kind == backplane.FactTopic || s.isBefore(f.Version)
+}
+
+// isBefore reports whether the session was there before the place, as far as can be
+// told: places of different epochs can not be compared.
+func (s *session) isBefore(at backplane.Position) bool {
+	return at.Epoch != s.joinedAt.Epoch || at.Seq > s.joinedAt.Seq
 }
 
 // catchUp does to a session what the control entry behind the fact would have done,

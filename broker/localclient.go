@@ -105,8 +105,8 @@ func (c *localClient) remove(s *session) {
 // client. The node's lock is held.
 func (n *node) applyControl(e *entry) {
 	c := n.clients[e.control.client]
-	if c == nil {
-		return
+	if c == nil || len(c.sessions) == 0 {
+		return // who is just joining applies it on top of the facts, from the window
 	}
 	c.apply(e)
 	for _, s := range c.sessions {
