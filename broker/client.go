@@ -185,7 +185,10 @@ func (c *ClientConnection) Join(topics ...string) error {
 // Leave makes this connection leave topics. What has not been written yet of their events
 // is dropped.
 func (c *ClientConnection) Leave(topics ...string) error {
-	return c.changeTopics(topics, func(n *node, s *session) bool { return n.leaveTopics(s, topics) })
+	return c.changeTopics(topics, func(n *node, s *session) bool {
+		s.noteLeft(topics, n.pos)
+		return n.leaveTopics(s, topics)
+	})
 }
 
 func (c *ClientConnection) changeTopics(topics []string, change func(*node, *session) bool) error {

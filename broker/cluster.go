@@ -22,13 +22,13 @@ func (b *Broker) Join(ctx context.Context, clientId string, topics ...string) er
 	if err != nil {
 		return err
 	}
-	var first, last []backplane.Fact
-	for _, topic := range topics {
-		if !isJoined(before[topic]) { // else its value must not be lost
-			first = append(first, b.topicFact(clientId, topic, factJoined))
-		}
+	op := newOp()
+	facts := make([]backplane.Fact, len(topics))
+	for i, topic := range topics {
+		m := membershipOf(before[topic]) // its beginning must not be lost
+		facts[i] = b.topicFact(clientId, topic, membership{joined: true, pending: true, op: op, since: m.since})
 	}
-	pos, err := b.announce(ctx, first, control{op: opJoin, client: clientId, topics: topics})
+	pos, err := b.announce(ctx, facts, control{op: opJoin, client: clientId, topics: topics, value: []byte(op)})
 	if err != nil {
 		return err
 	}
@@ -36,10 +36,10 @@ func (b *Broker) Join(ctx context.Context, clientId string, topics ...string) er
 	if before, err = b.topicFacts(ctx, clientId); err != nil {
 		return err
 	}
-	for _, topic := range topics {
-		last = append(last, b.topicFact(clientId, topic, joinedFrom(before[topic], pos)))
+	for i, topic := range topics {
+		facts[i] = b.topicFact(clientId, topic, membershipOf(before[topic]).joinedAgain(op, pos))
 	}
-	return b.conclude(ctx, last, pos)
+	return b.conclude(ctx, facts, pos)
 }
 
 // Leave makes all sessions of a client, on all nodes, leave topics, in whichever way
@@ -49,13 +49,17 @@ func (b *Broker) Leave(ctx context.Context, clientId string, topics ...string) e
 	if err := b.checkTopics(ctx, clientId, topics); err != nil || len(topics) == 0 {
 		return err
 	}
+	op := newOp()
 	facts := make([]backplane.Fact, len(topics))
 	for i, topic := range topics {
-		facts[i] = b.topicFact(clientId, topic, factLeft)
+		facts[i] = b.topicFact(clientId, topic, membership{pending: true, op: op})
 	}
-	pos, err := b.announce(ctx, facts, control{op: opLeave, client: clientId, topics: topics})
+	pos, err := b.announce(ctx, facts, control{op: opLeave, client: clientId, topics: topics, value: []byte(op)})
 	if err != nil {
 		return err
+	}
+	for i, topic := range topics {
+		facts[i] = b.topicFact(clientId, topic, membership{op: op})
 	}
 	return b.conclude(ctx, facts, pos)
 }
@@ -78,8 +82,8 @@ func (b *Broker) checkTopics(ctx context.Context, client string, topics []string
 	return b.requireKnown(ctx, client)
 }
 
-func (b *Broker) topicFact(client, topic string, value []byte) backplane.Fact {
-	return backplane.Fact{Client: client, Kind: backplane.FactTopic, Name: topic, Value: value, TTL: b.cfg.factTTL()}
+func (b *Broker) topicFact(client, topic string, m membership) backplane.Fact {
+	return backplane.Fact{Client: client, Kind: backplane.FactTopic, Name: topic, Value: m.encode(), TTL: b.cfg.factTTL()}
 }
 
 // topicFacts returns what the register has of a client's topics.
@@ -132,7 +136,7 @@ func (b *Broker) Disconnect(ctx context.Context, clientId, reason string) error 
 		return err
 	}
 	// The facts are for nodes that find the entry trimmed when they come back.
-	value := append(randomBytes(disconnectNonce), reason...)
+	value := []byte(newOp() + reason)
 	facts := []backplane.Fact{{
 		Client: clientId, Kind: backplane.FactDisconnect, Value: value, TTL: b.cfg.retention + 2*b.cfg.lease,
 	}}
@@ -143,15 +147,12 @@ func (b *Broker) Disconnect(ctx context.Context, clientId, reason string) error 
 	return b.conclude(ctx, facts, pos)
 }
 
-// disconnectNonce is the length of what tells one disconnect from another; the
-// reason follows it in the value.
-const disconnectNonce = 8
-
+// disconnectReason returns what follows the nonce in the value of a disconnect.
 func disconnectReason(value []byte) string {
-	if len(value) < disconnectNonce {
+	if len(value) < opNonce {
 		return ""
 	}
-	return string(value[disconnectNonce:])
+	return string(value[opNonce:])
 }
 
 func (b *Broker) validClient(client string) error {

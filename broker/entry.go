@@ -47,7 +47,7 @@ type control struct {
 	op     operation
 	client string
 	topics []string // of opJoin and opLeave
-	value  []byte   // a nonce and the reason of opDisconnect, the JSON of opMetadata
+	value  []byte   // the JSON of opMetadata; else a nonce, and the reason of opDisconnect behind it
 }
 
 // event is an entry for sessions.

@@ -19,47 +19,68 @@ func (s *session) note(f backplane.Fact) {
 	s.known[factKey{f.Kind, f.Name}] = f
 }
 
+// noteIfNew is note for what came to be before the session was.
+func (s *session) noteIfNew(f backplane.Fact) {
+	if _, ok := s.known[factKey{f.Kind, f.Name}]; !ok {
+		s.note(f)
+	}
+}
+
+// noteLeft remembers that the connection has left topics of which the register has yet
+// to say whether the client was joined to them before.
+func (s *session) noteLeft(topics []string, at backplane.Position) {
+	for _, topic := range topics {
+		if !s.informed {
+			s.noteIfNew(backplane.Fact{Client: s.client, Kind: backplane.FactTopic, Name: topic, Value: membership{}.encode(), Version: at})
+		}
+	}
+}
+
 // isNews reports whether the session has not taken the fact into account.
-func (s *session) isNews(f backplane.Fact) bool {
+func (n *node) isNews(s *session, f backplane.Fact) bool {
 	known, ok := s.known[factKey{f.Kind, f.Name}]
 	switch {
 	case ok && f.Kind == backplane.FactTopic:
-		return known.Version != f.Version || isJoined(known) != isJoined(f)
+		m, k := membershipOf(f), membershipOf(known)
+		older := f.Version.Epoch == known.Version.Epoch && f.Version.Seq < known.Version.Seq
+		return m.op != k.op && (m.pending || !older)
 	case ok:
 		// The same disconnect may have been known before its place was: that decides.
-		return !bytes.Equal(known.Value, f.Value) || known.Version != f.Version && s.isBefore(f.Version)
+		return !bytes.Equal(known.Value, f.Value) || known.Version != f.Version && n.isAfter(s, f.Version)
 	}
-	// From before the session was: it has come to what it follows in spite of it.
-	return isJoined(f) && f.Kind == backplane.FactTopic || s.isBefore(f.Version)
+	// What was before the session does not matter, unless it makes it follow a topic.
+	return isJoined(f) || f.Kind == backplane.FactTopic && membershipOf(f).pending || n.isAfter(s, f.Version)
 }
 
-// isBefore reports whether the session was there before the place, as far as can be
-// told: places of different epochs can not be compared.
-func (s *session) isBefore(at backplane.Position) bool {
-	return at.Epoch != s.joinedAt.Epoch || at.Seq > s.joinedAt.Seq
+// isAfter reports whether the place came after the session, as far as can be told:
+// this node may have skipped an epoch.
+func (n *node) isAfter(s *session, at backplane.Position) bool {
+	if at.Epoch == s.joinedAt.Epoch {
+		return at.Seq > s.joinedAt.Seq
+	}
+	i := slices.Index(n.epochs, at.Epoch)
+	if i < 0 {
+		return s.informed || n.pos.Epoch == at.Epoch
+	}
+	return i > slices.Index(n.epochs, s.joinedAt.Epoch)
 }
 
 // catchUp does to a session what the control entry behind the fact would have done,
 // unless it was done. Entries behind a position are yet to be heard.
 func (n *node) catchUp(s *session, f backplane.Fact, at backplane.Position) (joined bool) {
-	if f.Kind == backplane.FactMetadata || f.Version.Epoch == at.Epoch && f.Version.Seq > at.Seq {
+	if f.Kind == backplane.FactMetadata || f.Version.Epoch == at.Epoch && f.Version.Seq > at.Seq || !n.isNews(s, f) {
 		return false
 	}
-	news := s.isNews(f)
 	s.note(f)
 	k := key{kindTopic, f.Name}
 	switch {
-	case !news:
 	case f.Kind == backplane.FactDisconnect:
 		s.end(disconnected(disconnectReason(f.Value)))
 	case isJoined(f):
-		joined = n.subscribe(s, k, n.joinSince(f))
-	case slices.Contains(s.named, f.Name) && (f.Version.Epoch != s.joinedAt.Epoch || f.Version.Seq <= s.joinedAt.Seq):
-		// It named the topic after that.
+		if joined = n.subscribe(s, k, n.joinSince(f)); joined {
+			n.changed(s)
+		}
 	case n.unsubscribe(s, k):
-		n.changed(s)
-	}
-	if joined {
 		n.changed(s)
 	}
 	return joined
@@ -68,7 +89,7 @@ func (n *node) catchUp(s *session, f backplane.Fact, at backplane.Position) (joi
 // joinSince returns the number from which on a joined topic counts: 0 when the
 // join is of another history. A join that is just being made counts from now.
 func (n *node) joinSince(f backplane.Fact) uint64 {
-	since := joinedSince(f)
+	since := membershipOf(f).since
 	switch {
 	case since.IsZero():
 		return n.pos.Seq

@@ -6,34 +6,6 @@ import (
 	"github.com/sseplane/sseplane/backplane"
 )
 
-// The value of a FactTopic: factLeft, or factJoined and the text of the position from
-// which on the client follows the topic, if that is known. (The fact's version is
-// that of the last join, which may have changed nothing.)
-var (
-	factJoined = []byte{1}
-	factLeft   = []byte{0}
-)
-
-func isJoined(f backplane.Fact) bool { return len(f.Value) > 0 && f.Value[0] == factJoined[0] }
-
-// joinedSince returns from where on the client follows the topic; the zero Position
-// if that is not known.
-func joinedSince(f backplane.Fact) backplane.Position {
-	if !isJoined(f) {
-		return backplane.Position{}
-	}
-	pos, _ := backplane.ParsePosition(string(f.Value[1:]))
-	return pos
-}
-
-// joinedFrom returns the value of a fact after a join at pos, when it was before.
-func joinedFrom(before backplane.Fact, pos backplane.Position) []byte {
-	if since := joinedSince(before); !since.IsZero() {
-		pos = since
-	}
-	return pos.Append(slices.Clone(factJoined))
-}
-
 // learn takes over facts of the register, where this node does not know better, and
 // reports whether there were any.
 func (c *localClient) learn(facts []backplane.Fact, epoch string) (changed bool) {
@@ -50,9 +22,8 @@ func (c *localClient) learn(facts []backplane.Fact, epoch string) (changed bool)
 // joinedEarlier reports whether a says of the same join as b that it changed nothing,
 // because the client had been joined before.
 func joinedEarlier(a, b backplane.Fact) bool {
-	since, known := joinedSince(a), joinedSince(b)
-	return a.Kind == backplane.FactTopic && a.Version == b.Version && !since.IsZero() &&
-		(known.IsZero() || since.Epoch != known.Epoch && since.Epoch != a.Version.Epoch || since.Epoch == known.Epoch && since.Seq < known.Seq)
+	return a.Kind == backplane.FactTopic && a.Version == b.Version &&
+		membershipOf(a).saysMore(membershipOf(b), a.Version)
 }
 
 // newer reports whether version a, which the register or the log has, beats b,
@@ -77,11 +48,12 @@ func (c *localClient) apply(e *entry) {
 		set(backplane.FactDisconnect, "", e.control.value)
 	case opJoin:
 		for _, topic := range e.control.topics {
-			set(backplane.FactTopic, topic, joinedFrom(c.facts[factKey{backplane.FactTopic, topic}], e.pos))
+			before := membershipOf(c.facts[factKey{backplane.FactTopic, topic}])
+			set(backplane.FactTopic, topic, before.joinedAgain(string(e.control.value), e.pos).encode())
 		}
 	case opLeave:
 		for _, topic := range e.control.topics {
-			set(backplane.FactTopic, topic, factLeft)
+			set(backplane.FactTopic, topic, membership{op: string(e.control.value)}.encode())
 		}
 	case opMetadata:
 		set(backplane.FactMetadata, "", e.control.value)

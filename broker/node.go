@@ -26,7 +26,8 @@ type node struct {
 	mu           sync.Mutex
 	pos          backplane.Position // everything up to here has been handed out; == window.upto
 	window       *window
-	link         error // why the node does not follow; nil if it does
+	epochs       []string // that the node has been in, the newest last
+	link         error    // why the node does not follow; nil if it does
 	topics       map[key]*topic
 	clients      map[string]*localClient
 	sessions     []*session
@@ -96,6 +97,7 @@ func (n *node) begin(tail backplane.Page) {
 	defer n.mu.Unlock()
 	n.window = newWindow(tail.After)
 	n.pos = tail.After
+	n.epochs = []string{tail.After.Epoch}
 	n.setClock(tail.Now)
 	n.heard = time.Now()
 	for _, in := range tail.Entries {

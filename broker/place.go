@@ -95,7 +95,7 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 	n.subscribe(s, key{kind: kindEveryone}, 0)
 	n.subscribe(s, key{kindClient, s.client}, 0)
 	n.subscribe(s, key{kindSession, s.id}, 0)
-	s.named = topics
+	s.named, s.informed = topics, informed
 	for _, topic := range topics {
 		n.subscribe(s, key{kindTopic, topic}, 0)
 	}
@@ -116,11 +116,11 @@ func (n *node) subscribeJoined(s *session, local *localClient) (added bool) {
 			continue
 		}
 		s.note(f)
-		if k.kind != backplane.FactTopic || !isJoined(f) {
+		if !isJoined(f) {
 			continue
 		}
 		since := uint64(0)
-		if at := joinedSince(f); at.Epoch == n.pos.Epoch {
+		if at := membershipOf(f).since; at.Epoch == n.pos.Epoch {
 			since = at.Seq
 		}
 		added = n.subscribe(s, key{kindTopic, k.name}, since) || added
@@ -129,7 +129,8 @@ func (n *node) subscribeJoined(s *session, local *localClient) (added bool) {
 }
 
 // learnLate takes over facts that came after the session had joined. If that
-// reveals topics of which a session has been passed by events, it can only be told so.
+// reveals topics of which it has been passed by events, it can only be told so. What
+// the client has left was before the session, or has been heard.
 func (n *node) learnLate(s *session, facts []backplane.Fact) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -138,11 +139,14 @@ func (n *node) learnLate(s *session, facts []backplane.Fact) {
 		return
 	}
 	local.learn(facts, n.pos.Epoch)
-	for _, f := range facts {
-		for _, other := range local.sessions {
-			if n.catchUp(other, f, n.pos) && n.window.hasBetween(other.subs[len(other.subs)-1], other.began, other.passed(n.pos.Seq)) {
-				n.resetNow(other, ResetHistory)
-			}
+	s.informed = true
+	for _, f := range local.facts {
+		if f.Kind == backplane.FactTopic && !isJoined(f) {
+			s.noteIfNew(f)
+			continue
+		}
+		if n.catchUp(s, f, n.pos) && n.window.hasBetween(s.subs[len(s.subs)-1], s.began, s.passed(n.pos.Seq)) {
+			n.resetNow(s, ResetHistory)
 		}
 	}
 }

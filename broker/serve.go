@@ -278,7 +278,7 @@ func forgotten(facts []backplane.Fact, at Position) []backplane.Fact {
 		}
 		switch f.Kind {
 		case backplane.FactTopic:
-			f.Value, f.Version = factLeft, at
+			f.Value, f.Version = membership{}.encode(), at
 		case backplane.FactMetadata:
 			f.Value, f.Version = nil, at
 		}

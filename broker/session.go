@@ -57,6 +57,7 @@ type session struct {
 	cursor    backplane.Position         // where stateBehind, -Scan, -Ahead, -Foreign go on
 	named     []string                   // topics, at connect
 	known     map[factKey]backplane.Fact // of its client, taken into account; nil: none
+	informed  bool                       // the register has answered: known had all that there was
 	began     uint64                     // where the cursor was at first
 	asked     bool                       // stateAhead: the log is known to reach the cursor
 	lenient   bool                       // what has been trimmed was not asked for

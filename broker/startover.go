@@ -13,6 +13,9 @@ import (
 // that their clients do not fetch everything anew at the same moment.
 const resetSpread = 2 * time.Second
 
+// maxEpochs is how many epochs a node remembers that it has been in.
+const maxEpochs = 16
+
 // deafFor returns how long ago the last page came.
 func (n *node) deafFor() time.Duration {
 	n.mu.Lock()
@@ -41,6 +44,10 @@ func (n *node) startOver(at backplane.Position, reason ResetReason, facts []back
 	from := n.pos
 	n.window = newWindow(at)
 	n.pos = at
+	if from.Epoch != at.Epoch {
+		n.epochs = append(n.epochs, at.Epoch)
+		n.epochs = n.epochs[max(0, len(n.epochs)-maxEpochs):]
+	}
 	n.relearn(facts, from, at)
 	now := time.Now()
 	for _, s := range n.sessions {
@@ -80,7 +87,7 @@ func (n *node) relearn(facts []backplane.Fact, from, to backplane.Position) {
 		}
 		c.learn([]backplane.Fact{f}, to.Epoch)
 		for _, s := range c.sessions {
-			n.catchUp(s, f, to)
+			n.catchUp(s, c.facts[k], to)
 		}
 	}
 }
