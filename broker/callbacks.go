@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sseplane/sseplane/backplane"
 )
@@ -37,12 +38,21 @@ type callbacks struct {
 
 	mu           sync.Mutex // guards the rest
 	queue        []callback
+	leases       map[string]time.Time // of owners: until when they are certainly not taken for dead
 	disconnected func(clientId, sessionId string)
 	closed       bool
 }
 
 func newCallbacks(cfg *config) *callbacks {
-	return &callbacks{logger: cfg.logger, hooks: cfg.hooks, signal: make(chan struct{}, 1)}
+	return &callbacks{logger: cfg.logger, hooks: cfg.hooks, signal: make(chan struct{}, 1), leases: make(map[string]time.Time)}
+}
+
+// leased says that the owner holds its lease until that time at least.
+func (c *callbacks) leased(owner string, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leases[owner] = until
+	signalFunc(c.signal)()
 }
 
 func (c *callbacks) setDisconnected(f func(clientId, sessionId string)) {
@@ -75,20 +85,28 @@ func (c *callbacks) forgetDebts(owner string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.queue = slices.DeleteFunc(c.queue, func(f callback) bool { return f.owner == owner })
+	delete(c.leases, owner)
 }
 
-// next takes the first of the queue.
-func (c *callbacks) next() (f callback, ok, closed bool) {
+// next takes the first of the queue that may run now. A debt may not while its owner's lease
+// could have lapsed: others may be paying it. The next renewal decides.
+func (c *callbacks) next() (f callback, ok, over bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.queue) == 0 {
 		c.queue = nil
 		return callback{}, false, c.closed
 	}
-	f = c.queue[0]
+	now := time.Now()
+	i := slices.IndexFunc(c.queue, func(f callback) bool { return f.owner == "" || now.Before(c.leases[f.owner]) })
+	if i < 0 {
+		return callback{}, false, false
+	}
+	f = c.queue[i]
+	copy(c.queue[1:i+1], c.queue[:i])
 	c.queue[0] = callback{}
 	c.queue = c.queue[1:]
-	return f, true, c.closed
+	return f, true, false
 }
 
 // sessionJoined and clientJoined announce; sessionEnded and clientLeft are debts,
@@ -165,11 +183,11 @@ func (c *callbacks) close() {
 // still owed then is another node's to pay.
 func (c *callbacks) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		f, ok, closed := c.next()
+		f, ok, over := c.next()
 		switch {
 		case ok:
 			f.run()
-		case closed:
+		case over:
 			return
 		default:
 			select {

@@ -79,7 +79,7 @@ func (b *Broker) checkTopics(ctx context.Context, client string, topics []string
 	if len(topics) == 0 {
 		return nil
 	}
-	return b.requireKnown(ctx, client)
+	return b.requireListed(ctx, client)
 }
 
 func (b *Broker) topicFact(client, topic string, m membership) backplane.Fact {
@@ -179,7 +179,7 @@ func (b *Broker) SetClientMetadata(clientId string, metadata map[string]any) err
 	if err != nil {
 		return err
 	}
-	if err := b.requireKnown(ctx, clientId); err != nil {
+	if err := b.requireListed(ctx, clientId); err != nil {
 		return err
 	}
 	return b.setMetadata(ctx, clientId, value, nil)

@@ -19,31 +19,31 @@ func (s *session) note(f backplane.Fact) {
 	s.known[factKey{f.Kind, f.Name}] = f
 }
 
-// noteIfNew is note for what came to be before the session was.
-func (s *session) noteIfNew(f backplane.Fact) {
-	if _, ok := s.known[factKey{f.Kind, f.Name}]; !ok {
-		s.note(f)
-	}
-}
-
 // noteLeft remembers that the connection has left topics of which the register has yet
 // to say whether the client was joined to them before.
 func (s *session) noteLeft(topics []string, at backplane.Position) {
 	for _, topic := range topics {
-		if !s.informed {
-			s.noteIfNew(backplane.Fact{Client: s.client, Kind: backplane.FactTopic, Name: topic, Value: membership{}.encode(), Version: at})
+		if _, ok := s.known[factKey{backplane.FactTopic, topic}]; !ok && !s.informed {
+			s.note(backplane.Fact{Client: s.client, Kind: backplane.FactTopic, Name: topic, Value: membership{}.encode(), Version: at})
 		}
 	}
 }
 
-// isNews reports whether the session has not taken the fact into account.
+// knowsLater reports whether the session has taken something into account that was
+// decided later than the fact, or the fact itself.
+func (s *session) knowsLater(f backplane.Fact) bool {
+	known, ok := s.known[factKey{f.Kind, f.Name}]
+	return ok && known.Version.Epoch == f.Version.Epoch && known.Version.Seq >= f.Version.Seq
+}
+
+// isNews reports whether the session has not taken the fact into account. That the
+// client was absent is none for a session that is there.
 func (n *node) isNews(s *session, f backplane.Fact) bool {
 	known, ok := s.known[factKey{f.Kind, f.Name}]
 	switch {
 	case ok && f.Kind == backplane.FactTopic:
 		m, k := membershipOf(f), membershipOf(known)
-		older := f.Version.Epoch == known.Version.Epoch && f.Version.Seq < known.Version.Seq
-		return m.op != k.op && (m.pending || !older)
+		return m.op != k.op && m.op != "" && (m.pending || !s.knowsLater(f))
 	case ok:
 		// The same disconnect may have been known before its place was: that decides.
 		return !bytes.Equal(known.Value, f.Value) || known.Version != f.Version && n.isAfter(s, f.Version)
@@ -66,9 +66,11 @@ func (n *node) isAfter(s *session, at backplane.Position) bool {
 }
 
 // catchUp does to a session what the control entry behind the fact would have done,
-// unless it was done. Entries behind a position are yet to be heard.
+// unless it was done. Entries behind a position are yet to be heard, unless they repeat
+// what was before it.
 func (n *node) catchUp(s *session, f backplane.Fact, at backplane.Position) (joined bool) {
-	if f.Kind == backplane.FactMetadata || f.Version.Epoch == at.Epoch && f.Version.Seq > at.Seq || !n.isNews(s, f) {
+	yetToCome := f.Version.Epoch == at.Epoch && f.Version.Seq > at.Seq && !joinedBy(f, at)
+	if f.Kind == backplane.FactMetadata || yetToCome || !n.isNews(s, f) {
 		return false
 	}
 	s.note(f)
@@ -84,6 +86,12 @@ func (n *node) catchUp(s *session, f backplane.Fact, at backplane.Position) (joi
 		n.changed(s)
 	}
 	return joined
+}
+
+// joinedBy reports whether the client had been joined to the topic at that position.
+func joinedBy(f backplane.Fact, at backplane.Position) bool {
+	since := membershipOf(f).since
+	return isJoined(f) && !since.IsZero() && (since.Epoch != at.Epoch || since.Seq <= at.Seq)
 }
 
 // joinSince returns the number from which on a joined topic counts: 0 when the

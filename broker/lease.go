@@ -59,7 +59,7 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(callTimeout, k.ttl))
 	defer cancel()
-	nodeID := k.roster.id()
+	nodeID, begun := k.roster.id(), time.Now()
 	err := k.log.Renew(ctx, nodeID, k.ttl)
 	switch {
 	case errors.Is(err, backplane.ErrSwept):
@@ -72,6 +72,7 @@ func (k *keeper) renew(ctx context.Context) error {
 	case k.inTouch.IsZero():
 		k.inTouch = time.Now() // not earlier: the call may have waited for the bus to come back
 	}
+	k.callbacks.leased(nodeID, begun.Add(k.ttl))
 	k.roster.haveLease(nodeID)
 	return nil
 }
@@ -124,8 +125,12 @@ func (k *keeper) renewCollector(ctx context.Context) error {
 	if k.collector == "" {
 		k.collector, k.unsure = randomID(), false
 	}
+	begun := time.Now()
 	err := bounded(ctx, func(ctx context.Context) error { return k.log.Renew(ctx, k.collector, k.ttl) })
-	if errors.Is(err, backplane.ErrSwept) {
+	switch {
+	case err == nil:
+		k.callbacks.leased(k.collector, begun.Add(k.ttl))
+	case errors.Is(err, backplane.ErrSwept):
 		k.roster.disown(k.collector)
 		k.collector = ""
 	}
@@ -147,6 +152,7 @@ func (k *keeper) releaseCollector(ctx context.Context) error {
 	}
 	err := bounded(ctx, func(ctx context.Context) error { return k.log.Release(ctx, k.collector) })
 	if err == nil {
+		k.roster.disown(k.collector)
 		k.collector = ""
 	}
 	return err

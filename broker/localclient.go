@@ -6,17 +6,21 @@ import (
 	"github.com/sseplane/sseplane/backplane"
 )
 
-// learn takes over facts of the register, where this node does not know better, and
-// reports whether there were any.
-func (c *localClient) learn(facts []backplane.Fact, epoch string) (changed bool) {
+// learn takes over facts of the register, or of the log, where this node does not know
+// better; epochs are those that it has been in.
+func (c *localClient) learn(facts []backplane.Fact, epochs []string) {
 	for _, f := range facts {
 		k := factKey{f.Kind, f.Name}
-		if known, ok := c.facts[k]; !ok || newer(f.Version, known.Version, epoch) || joinedEarlier(f, known) {
+		known, ok := c.facts[k]
+		switch {
+		case !ok, joinedEarlier(f, known):
 			c.facts[k] = f
-			changed = true
+		case f.Kind == backplane.FactTopic && membershipOf(f).pending:
+			// It will be heard, or has been.
+		case newer(f.Version, known.Version, epochs):
+			c.facts[k] = f
 		}
 	}
-	return changed
 }
 
 // joinedEarlier reports whether a says of the same join as b that it changed nothing,
@@ -26,38 +30,40 @@ func joinedEarlier(a, b backplane.Fact) bool {
 		membershipOf(a).saysMore(membershipOf(b), a.Version)
 }
 
-// newer reports whether version a, which the register or the log has, beats b,
-// which this node has; epoch is the present one. Of two versions from the past the
-// node's may be the staler one.
-func newer(a, b backplane.Position, epoch string) bool {
+// newer reports whether version a beats b, which this node has. What the register has
+// from an epoch that the node has not been in came to be while it was behind.
+func newer(a, b backplane.Position, epochs []string) bool {
 	if a.Epoch == b.Epoch {
 		return a.Seq > b.Seq
 	}
-	return a.Epoch == epoch || b.Epoch != epoch
+	i, j := slices.Index(epochs, a.Epoch), slices.Index(epochs, b.Epoch)
+	return i < 0 || j < 0 || i > j
 }
 
-// apply takes over what a control entry says.
-func (c *localClient) apply(e *entry) {
-	set := func(kind backplane.FactKind, name string, value []byte) {
-		c.learn([]backplane.Fact{{
+// apply takes over what a control entry says, and returns it as facts.
+func (c *localClient) apply(e *entry, epochs []string) (said []backplane.Fact) {
+	say := func(kind backplane.FactKind, name string, value []byte) {
+		said = append(said, backplane.Fact{
 			Client: e.control.client, Kind: kind, Name: name, Value: value, Version: e.pos,
-		}}, e.pos.Epoch)
+		})
 	}
 	switch e.control.op {
 	case opDisconnect:
-		set(backplane.FactDisconnect, "", e.control.value)
+		say(backplane.FactDisconnect, "", e.control.value)
 	case opJoin:
 		for _, topic := range e.control.topics {
 			before := membershipOf(c.facts[factKey{backplane.FactTopic, topic}])
-			set(backplane.FactTopic, topic, before.joinedAgain(string(e.control.value), e.pos).encode())
+			say(backplane.FactTopic, topic, before.joinedAgain(string(e.control.value), e.pos).encode())
 		}
 	case opLeave:
 		for _, topic := range e.control.topics {
-			set(backplane.FactTopic, topic, membership{op: string(e.control.value)}.encode())
+			say(backplane.FactTopic, topic, membership{op: string(e.control.value)}.encode())
 		}
 	case opMetadata:
-		set(backplane.FactMetadata, "", e.control.value)
+		say(backplane.FactMetadata, "", e.control.value)
 	}
+	c.learn(said, epochs)
+	return said
 }
 
 // disconnectedAfter reports whether the register has a disconnect that the
@@ -80,24 +86,38 @@ func (n *node) applyControl(e *entry) {
 	if c == nil || len(c.sessions) == 0 {
 		return // who is just joining applies it on top of the facts, from the window
 	}
-	c.apply(e)
+	said := c.apply(e, n.epochs)
 	for _, s := range c.sessions {
-		switch e.control.op {
-		case opDisconnect:
-			s.note(c.facts[factKey{backplane.FactDisconnect, ""}])
-			if s.joinedAt.Epoch != e.pos.Epoch || s.joinedAt.Seq < e.pos.Seq {
-				s.end(disconnected(disconnectReason(e.control.value)))
-			}
-		case opJoin, opLeave:
-			for _, topic := range e.control.topics {
-				s.note(c.facts[factKey{backplane.FactTopic, topic}])
-			}
-			if e.control.op == opJoin && n.joinTopics(s, e.control.topics, e.pos.Seq) ||
-				e.control.op == opLeave && n.leaveTopics(s, e.control.topics) {
-				n.changed(s)
-			}
+		changed := false
+		for _, f := range said {
+			changed = n.hear(s, f) || changed
+		}
+		if changed {
+			n.changed(s)
 		}
 	}
+}
+
+// hear does to a session what a control entry says, and reports whether its topics
+// have changed by that. One that knows of a later Join or Leave from the register, because it was
+// opened while this node was lagging, is not told of the earlier ones.
+func (n *node) hear(s *session, f backplane.Fact) (changed bool) {
+	k := key{kindTopic, f.Name}
+	switch {
+	case f.Kind == backplane.FactDisconnect:
+		s.note(f)
+		if n.isAfter(s, f.Version) {
+			s.end(disconnected(disconnectReason(f.Value)))
+		}
+		return false
+	case f.Kind != backplane.FactTopic || s.knowsLater(f):
+		return false
+	}
+	s.note(f)
+	if isJoined(f) {
+		return n.subscribe(s, k, f.Version.Seq)
+	}
+	return n.unsubscribe(s, k)
 }
 
 func (n *node) joinTopics(s *session, topics []string, since uint64) (changed bool) {

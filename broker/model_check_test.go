@@ -474,6 +474,7 @@ func (c *reading) shifts(name string) []shift {
 	certain := w.mood.grace >= 10*60e9 && !w.truth.lost
 	// What the cluster was told.
 	joined := never
+	knew, mayKnow := 0, 0 // what the session knows, or may know, of a log that its node has not seen
 	for _, j := range w.joins {
 		if j.client != s.tab.client || !slices.Contains(j.topics, name) {
 			continue
@@ -496,8 +497,9 @@ func (c *reading) shifts(name string) []shift {
 			if ord == endless {
 				joined, ord = may, j.startOrd
 			}
-			if named && v == never && (!j.ok || ord > w.truth.ordOf(s.early) || s.late()) {
-				// It failed, and may come true later; or the node had not heard of it: a false
+			knew = max(knew, ord)
+			if named && v == never && (!j.ok || s.late()) {
+				// It failed, and may come true later; or the register had not answered: a false
 				// leave is better than a lost one.
 				list = append(list, shift{before: -1, after: ord, v: may})
 			}
@@ -513,10 +515,14 @@ func (c *reading) shifts(name string) []shift {
 		if j.start < s.started+1 || !s.settledBefore(j) {
 			// While it was being opened: the session may know from the register or
 			// from the log.
+			mayKnow = max(mayKnow, ord)
 			if j.op == opLeave {
 				list = append(list, shift{clock: j.start, before: -1, after: ord, v: may})
 				continue
 			}
+		}
+		if j.start < s.started && !certain {
+			v = may
 		}
 		list = append(list, shift{clock: j.start, before: -1, after: ord, v: v, late: s.late()})
 	}
@@ -537,10 +543,11 @@ func (c *reading) shifts(name string) []shift {
 		if !ch.on && joined != never || !ch.on && w.everJoined(s.tab.client, name) {
 			v = may
 		}
-		if inDoubt {
+		after := w.truth.ordOf(ch.at)
+		if inDoubt || mayKnow > after || knew > 0 && s.late() {
 			v = may
 		}
-		list = append(list, shift{clock: ch.clock, before: w.truth.ordOf(ch.before), after: w.truth.ordOf(ch.at), v: v})
+		list = append(list, shift{clock: ch.clock, before: w.truth.ordOf(ch.before), after: max(after, knew, mayKnow), v: v})
 	}
 	// What comes later in the log wins: a connection's own changes stand where its
 	// node stood.
@@ -565,22 +572,19 @@ func (w *world) everJoined(client, topic string) bool {
 	return false
 }
 
-// controlOf returns the entry that told the nodes of a change, nil if there is none or
-// several could be it.
+// controlOf returns the entry that told the nodes of a change, nil if there is none that
+// the bus has kept.
 func (w *world) controlOf(j *change, topic string) *logged {
-	var found *logged
 	for _, e := range w.truth.entries[j.startOrd:] {
 		c := e.control
-		if c == nil || c.op != j.op || c.client != j.client || !slices.Equal(c.topics, j.topics) {
-			continue
-		}
-		if e.lost {
+		if j.end != 0 && j.ok && e.ord > j.endOrd {
 			return nil
 		}
-		found = e
-		break
+		if c != nil && c.op == j.op && c.client == j.client && slices.Equal(c.topics, j.topics) && !e.lost {
+			return e
+		}
 	}
-	return found
+	return nil
 }
 
 // checkPresence compares the register with reality.
@@ -658,10 +662,11 @@ func (w *world) checkEndings() {
 			}
 			n := len(calls[id])
 			switch {
-			case n == 0 && w.truth.lost && (!*modelStrict || s.node.crashed || s.node.closing): // nobody knew of it any more
+			case n == 0 && w.truth.lost: // nobody knew of it any more
 			case n == 0 && w.truth.registered[id]:
 				w.failf("session %s of %s on %s (%v) has had no disconnect callback", id, t.client, s.node.name, s.err)
-			case n > 1 && (w.truth.lost || !*modelStrict && w.stormy()): // nobody can know
+			case n > 1 && (w.truth.lost || w.mood.lapses): // the register has given the lease of a living node away
+			case n > 1 && w.mood.retention < time.Minute && (w.mood.cuts || w.mood.slow || w.mood.lossy): // out of touch for longer than the register remembers
 			case n > 1 && (calls[id][n-1].settled || !deaths):
 				w.failf("session %s of %s has had %d disconnect callbacks", id, t.client, n)
 			}

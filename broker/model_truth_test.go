@@ -135,11 +135,11 @@ func (l *truthLog) Publish(ctx context.Context, b backplane.Batch) ([]backplane.
 			continue // a key of a history that is gone
 		}
 		t.clock++
-		e := &logged{pos: pos, ord: len(t.entries) + 1, time: time.Now(), serial: serialOf(string(b.Messages[i].Data))}
-		if e.serial == 0 {
-			if in, err := decodeEntry(backplane.Entry{Position: pos, Data: b.Messages[i].Data}); err == nil {
-				e.control = in.control
-			}
+		e := &logged{pos: pos, ord: len(t.entries) + 1, time: time.Now()}
+		if in, err := decodeEntry(backplane.Entry{Position: pos, Data: b.Messages[i].Data}); err == nil && in.control != nil {
+			e.control = in.control
+		} else {
+			e.serial = serialOf(string(b.Messages[i].Data))
 		}
 		t.entries = append(t.entries, e)
 		t.diary.note("log: %v #%d %+v", pos, e.serial, e.control)

@@ -124,6 +124,7 @@ type change struct {
 	op         operation
 	start, end int // clock; end 0: under way
 	startOrd   int
+	endOrd     int
 	ok         bool
 }
 
@@ -574,11 +575,11 @@ func (w *world) clusterChange(n *modelNode, op operation) {
 		case opDisconnect:
 			err = n.broker.Disconnect(ctx, c.client, "model")
 		}
-		end := w.truth.tick()
+		end, endOrd := w.truth.tick(), w.truth.ord()
 		w.diary.note("op %d on %s %v by %s: %v", op, c.client, c.topics, n.name, err)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		c.end, c.ok = end, err == nil
+		c.end, c.endOrd, c.ok = end, endOrd, err == nil
 		for _, key := range keys {
 			delete(w.busy, key)
 		}

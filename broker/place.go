@@ -75,7 +75,7 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 		return unavailable("connect", errStaleJoin)
 	}
 	local := n.clients[s.client]
-	local.learn(facts, n.pos.Epoch)
+	local.learn(facts, n.epochs)
 	kicked := local.disconnectedAfter(s.joinedAt)
 	from := s.joinedAt.Seq
 	if !informed {
@@ -83,7 +83,7 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 	}
 	n.window.controlsOf(s.client, from, func(e *entry) {
 		kicked = kicked || e.control.op == opDisconnect && e.pos.Seq > s.joinedAt.Seq
-		local.apply(e)
+		local.apply(e, n.epochs)
 	})
 	if kicked {
 		return ErrDisconnected
@@ -112,7 +112,7 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 // session's cursor on: it may have been heard of by the one before.
 func (n *node) subscribeJoined(s *session, local *localClient) (added bool) {
 	for k, f := range local.facts {
-		if k.kind == backplane.FactMetadata || f.Version.Epoch == n.pos.Epoch && f.Version.Seq > n.pos.Seq && !isJoined(f) {
+		if k.kind == backplane.FactMetadata {
 			continue
 		}
 		s.note(f)
@@ -138,11 +138,10 @@ func (n *node) learnLate(s *session, facts []backplane.Fact) {
 	if s.state == stateEnded || local == nil || len(s.subs) == 0 {
 		return
 	}
-	local.learn(facts, n.pos.Epoch)
+	local.learn(facts, n.epochs)
 	s.informed = true
 	for _, f := range local.facts {
 		if f.Kind == backplane.FactTopic && !isJoined(f) {
-			s.noteIfNew(f)
 			continue
 		}
 		if n.catchUp(s, f, n.pos) && n.window.hasBetween(s.subs[len(s.subs)-1], s.began, s.passed(n.pos.Seq)) {

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -107,6 +108,28 @@ func (b *Broker) requireKnown(ctx context.Context, client string) error {
 		return unavailable("look for the client", err)
 	case presence == backplane.Absent:
 		return NewUnknownClientError(client)
+	}
+	return nil
+}
+
+// requireListed is requireKnown for what the register is to remember of the client: it
+// waits until the register knows of the client's sessions on this node, because for it a
+// client begins with the first of them.
+func (b *Broker) requireListed(ctx context.Context, client string) error {
+	if err := b.use(ctx); err != nil {
+		return err
+	}
+	if err := b.roster.await(ctx, b.node.sessionsOf(client)); err != nil {
+		return unavailable("list the client", err)
+	}
+	return b.requireKnown(ctx, client)
+}
+
+func (n *node) sessionsOf(client string) []*session {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c := n.clients[client]; c != nil {
+		return slices.Clone(c.sessions)
 	}
 	return nil
 }

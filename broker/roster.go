@@ -130,6 +130,7 @@ func (r *roster) end(s *session) {
 	}
 	delete(r.entries, s)
 	l.leave = true
+	close2(l.waiter)
 	if !l.queued {
 		l.queued = true
 		r.ends = append(r.ends, l)
@@ -180,6 +181,7 @@ func (r *roster) takeAlong(l *listing) {
 		close2(l.waiter)
 		return
 	}
+	close2(l.waiter)
 	l.queued = true
 	r.ends = append(r.ends, l)
 	signalFunc(r.signal)()
@@ -257,6 +259,24 @@ func close2(c chan struct{}) {
 	default:
 		close(c)
 	}
+}
+
+// await waits until the register has answered for the sessions, as far as they live.
+func (r *roster) await(ctx context.Context, sessions []*session) error {
+	for _, s := range sessions {
+		r.mu.Lock()
+		l := r.entries[s]
+		r.mu.Unlock()
+		if l == nil {
+			continue
+		}
+		select {
+		case <-l.waiter:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // registered returns what the register has answered for the listing. If it has

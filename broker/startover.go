@@ -82,10 +82,10 @@ func (n *node) relearn(facts []backplane.Fact, from, to backplane.Position) {
 			continue
 		}
 		k := factKey{f.Kind, f.Name}
-		if known, ok := c.facts[k]; ok && known.Version == f.Version {
+		if known, ok := c.facts[k]; ok && (known.Version == f.Version || f.Kind == backplane.FactTopic && membershipOf(f).pending) {
 			c.facts[k] = f // somebody may be about to change it
 		}
-		c.learn([]backplane.Fact{f}, to.Epoch)
+		c.learn([]backplane.Fact{f}, n.epochs)
 		for _, s := range c.sessions {
 			n.catchUp(s, c.facts[k], to)
 		}
