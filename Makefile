@@ -1,5 +1,5 @@
-# make test runs everything. It fetches what the tests need into .tools, below
-# this folder, and installs nothing on the machine.
+# make test runs everything. It fetches what the tests need into .tools, below this
+# folder; only the integration tests need more of the machine: docker, and Chromium.
 
 GO ?= go
 TOOLS := $(CURDIR)/.tools
@@ -11,7 +11,7 @@ BUSES := ./redisbus/... ./natsbus/...
 
 .PHONY: test lint core buses servers integration fuzz bench
 
-test: lint core buses
+test: lint core buses integration
 	@echo "make test: all passed"
 
 # lint checks the form: gofmt, vet, staticcheck.
@@ -20,6 +20,7 @@ lint: $(STATICCHECK)
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt is needed for:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
+	cd integration && $(GO) vet ./... && $(STATICCHECK) ./...
 
 # core tests what needs nothing but Go.
 core:
@@ -32,8 +33,9 @@ buses: servers
 	@echo "make: testing the buses against real servers"
 	$(GO) test -race -p 1 -timeout 20m $(BUSES)
 
-# integration tests containers, a load balancer, a browser and chaos. It needs Docker.
+# integration tests containers, a load balancer, a browser and chaos. It needs docker.
 integration:
+	@echo "make: testing containers, a load balancer, a browser and chaos"
 	./integration/run
 
 # servers fetches the servers that buses needs.

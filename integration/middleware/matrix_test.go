@@ -41,7 +41,7 @@ var arrangements = []arrangement{
 		return mux
 	}},
 	{name: "chi", wrap: func(h http.Handler) http.Handler {
-		return underChi(h, chimiddleware.RequestID, chimiddleware.RealIP, chiLogger, chimiddleware.Recoverer,
+		return underChi(h, chimiddleware.RequestID, chimiddleware.CleanPath, chiLogger, chimiddleware.Recoverer,
 			chimiddleware.Throttle(100))
 	}},
 	{name: "chi Compress", wrap: func(h http.Handler) http.Handler {
