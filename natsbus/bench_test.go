@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sseplane/sseplane/backplane"
+	"github.com/sseplane/sseplane/natsbus"
 	"github.com/sseplane/sseplane/natsbus/internal/natstest"
 )
 
@@ -87,12 +88,18 @@ func (b *batcher) run(ctx context.Context) {
 	}
 }
 
-func rawStream(b *testing.B, url string) (jetstream.JetStream, jetstream.Stream) {
+// deployments runs a benchmark on one server, and on a cluster of three that keeps three replicas.
+func deployments(b *testing.B, f func(b *testing.B, url string, replicas int)) {
+	b.Run("single", func(b *testing.B) { f(b, natstest.Start(b).URL(), 1) })
+	b.Run("cluster", func(b *testing.B) { f(b, natstest.StartCluster(b).URL(), 3) })
+}
+
+func rawStream(b *testing.B, url string, replicas int) (jetstream.JetStream, jetstream.Stream) {
 	b.Helper()
 	js := natstest.JetStream(b, url)
 	stream, err := js.CreateStream(b.Context(), jetstream.StreamConfig{
 		Name: fmt.Sprint("raw", time.Now().UnixNano()), Subjects: []string{fmt.Sprintf("raw.%d", time.Now().UnixNano())},
-		MaxBytes: 256 << 20, Duplicates: 2 * time.Minute, AllowDirect: true,
+		MaxBytes: 256 << 20, Duplicates: 2 * time.Minute, AllowDirect: true, Replicas: replicas,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -102,13 +109,14 @@ func rawStream(b *testing.B, url string) (jetstream.JetStream, jetstream.Stream)
 
 func subjectOf(s jetstream.Stream) string { return s.CachedInfo().Config.Subjects[0] }
 
-func BenchmarkPublish(b *testing.B) {
+func BenchmarkPublish(b *testing.B) { deployments(b, benchPublish) }
+
+func benchPublish(b *testing.B, url string, replicas int) {
 	for _, keyed := range []bool{false, true} {
 		b.Run(fmt.Sprint("keys=", keyed), func(b *testing.B) {
-			s := natstest.Start(b)
-			js, stream := rawStream(b, s.URL())
+			js, stream := rawStream(b, url, replicas)
 			data := make([]byte, benchData)
-			l := openLog(b, s.URL(), config())
+			l := openLog(b, url, config(), natsbus.WithReplicas(replicas))
 			batches := &batcher{log: l, calls: make(chan call, 64)}
 			ctx, cancel := context.WithCancel(b.Context())
 			var running sync.WaitGroup
@@ -169,10 +177,11 @@ func (a *arrivals) Page(p backplane.Page) {
 }
 func (a *arrivals) Link(error) {}
 
-func BenchmarkDelivery(b *testing.B) {
-	s := natstest.Start(b)
-	js, stream := rawStream(b, s.URL())
-	consumer, err := natstest.JetStream(b, s.URL()).OrderedConsumer(b.Context(), stream.CachedInfo().Config.Name, jetstream.OrderedConsumerConfig{})
+func BenchmarkDelivery(b *testing.B) { deployments(b, benchDelivery) }
+
+func benchDelivery(b *testing.B, url string, replicas int) {
+	js, stream := rawStream(b, url, replicas)
+	consumer, err := natstest.JetStream(b, url).OrderedConsumer(b.Context(), stream.CachedInfo().Config.Name, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -184,7 +193,7 @@ func BenchmarkDelivery(b *testing.B) {
 	defer consuming.Stop()
 
 	cfg := config()
-	from, to := openLog(b, s.URL(), cfg), openLog(b, s.URL(), cfg)
+	from, to := openLog(b, url, cfg, natsbus.WithReplicas(replicas)), openLog(b, url, cfg, natsbus.WithReplicas(replicas))
 	bounds, err := from.Bounds(b.Context())
 	if err != nil {
 		b.Fatal(err)
@@ -227,12 +236,13 @@ func median(ds []time.Duration) time.Duration {
 	return ds[len(ds)/2]
 }
 
-func BenchmarkBacklog(b *testing.B) {
+func BenchmarkBacklog(b *testing.B) { deployments(b, benchBacklog) }
+
+func benchBacklog(b *testing.B, url string, replicas int) {
 	const events = 100_000
 	for _, size := range []int{1, 64} {
 		b.Run(fmt.Sprint("batch=", size), func(b *testing.B) {
-			s := natstest.Start(b)
-			js, stream := rawStream(b, s.URL())
+			js, stream := rawStream(b, url, replicas)
 			data := make([]byte, benchData)
 			var last jetstream.PubAckFuture
 			for range events {
@@ -243,7 +253,7 @@ func BenchmarkBacklog(b *testing.B) {
 				last = f
 			}
 			<-last.Ok()
-			l := openLog(b, s.URL(), config())
+			l := openLog(b, url, config(), natsbus.WithReplicas(replicas))
 			bounds, err := l.Bounds(b.Context())
 			if err != nil {
 				b.Fatal(err)
@@ -273,7 +283,7 @@ func BenchmarkBacklog(b *testing.B) {
 
 			var rawTook, ownTook []time.Duration
 			for range 5 {
-				consumer, err := natstest.JetStream(b, s.URL()).OrderedConsumer(b.Context(), stream.CachedInfo().Config.Name, jetstream.OrderedConsumerConfig{})
+				consumer, err := natstest.JetStream(b, url).OrderedConsumer(b.Context(), stream.CachedInfo().Config.Name, jetstream.OrderedConsumerConfig{})
 				if err != nil {
 					b.Fatal(err)
 				}
