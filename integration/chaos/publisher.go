@@ -30,31 +30,37 @@ type publisher struct {
 	every   time.Duration
 	http    *http.Client
 	history *History
+	last    int // the number of the last event that was accepted
 }
 
-// publish publishes until stop is closed, and returns the number of the last event.
-// It ends early only with ctx.
-func (p *publisher) publish(ctx context.Context, stop <-chan struct{}) (last int) {
-	for n := 1; ; n++ {
-		for tries := 1; ; tries++ {
-			position, err := p.attempt(ctx, n)
-			if err == nil {
-				p.history.Add(Record{Kind: Published, Topic: p.topic, N: n, Position: position})
-				break
-			}
-			if ctx.Err() != nil {
-				return n - 1
-			}
-			p.history.Add(Record{Kind: Doubted, Topic: p.topic, N: n, Note: err.Error()})
-			pause(ctx, 100*time.Millisecond)
-		}
+// publish publishes until stop is closed, or ctx ends.
+func (p *publisher) publish(ctx context.Context, stop <-chan struct{}) {
+	for p.one(ctx) {
 		select {
 		case <-time.After(p.every/2 + rand.N(p.every)): // the load
 		case <-stop:
-			return n
+			return
 		case <-ctx.Done():
-			return n
+			return
 		}
+	}
+}
+
+// one publishes the next event. It gives up only with ctx.
+func (p *publisher) one(ctx context.Context) (accepted bool) {
+	n := p.last + 1
+	for {
+		position, err := p.attempt(ctx, n)
+		if err == nil {
+			p.history.Add(Record{Kind: Published, Topic: p.topic, N: n, Position: position})
+			p.last = n
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		p.history.Add(Record{Kind: Doubted, Topic: p.topic, N: n, Note: err.Error()})
+		pause(ctx, 100*time.Millisecond)
 	}
 }
 

@@ -65,12 +65,20 @@ func (r *Run) Do(ctx context.Context) (problems []string, err error) {
 		return nil, err
 	}
 
-	last, err := r.storm(ctx)
+	publishers, err := r.storm(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if err := r.Fleet.Healthy(ctx); err != nil {
 		return nil, err
+	}
+	// One more event each: the bus may have lost those before, and announced it.
+	last := map[string]int{}
+	for _, p := range publishers {
+		if !p.one(ctx) {
+			return nil, context.Cause(ctx)
+		}
+		last[p.topic] = p.last
 	}
 	r.Log("%s: all is healed, waiting for the last events", time.Now().Format(time.TimeOnly))
 	rules := Rules{Topics: r.followed(), Last: last, Resets: r.Fleet.Bus.Forgets}
@@ -130,20 +138,14 @@ func (r *Run) followed() map[string][]string {
 	return topics
 }
 
-// storm publishes while the nemesis rages, and returns the last numbers.
-func (r *Run) storm(ctx context.Context) (last map[string]int, err error) {
-	var mu sync.Mutex
-	last = map[string]int{}
+// storm publishes while the nemesis rages.
+func (r *Run) storm(ctx context.Context) (publishers []*publisher, err error) {
 	stop := make(chan struct{})
 	var publishing sync.WaitGroup
 	start := func(topic string, every time.Duration) {
 		p := &publisher{topic: topic, base: r.Fleet.URL(), run: r.name, every: every, http: r.http, history: r.History}
-		publishing.Go(func() {
-			n := p.publish(ctx, stop)
-			mu.Lock()
-			defer mu.Unlock()
-			last[topic] = n
-		})
+		publishers = append(publishers, p)
+		publishing.Go(func() { p.publish(ctx, stop) })
 	}
 	start(everyone, 500*time.Millisecond)
 	for i := range r.Topics {
@@ -156,7 +158,7 @@ func (r *Run) storm(ctx context.Context) (last map[string]int, err error) {
 	err = enemy.rage(ctx, time.Now().Add(r.Time))
 	close(stop)
 	publishing.Wait()
-	return last, err
+	return publishers, err
 }
 
 // connected says who has no stream.
@@ -169,8 +171,7 @@ func (r *Run) connected() string {
 	return ""
 }
 
-// behind says who has not got the last events yet. A client that was reset may have
-// missed them.
+// behind says who has not got the last events yet.
 func (r *Run) behind(last map[string]int) string {
 	followed := r.followed()
 	for _, reader := range r.readers {
