@@ -20,7 +20,8 @@ type roster struct {
 	lapsed    func(nodeID string) // others have taken this node for dead
 	late      func(*session, []backplane.Fact, bool)
 	known     func() []backplane.Fact // what this node knows of its clients
-	batch     int                     // the most that is written at once
+	renewals  func(ours, theirs []backplane.Fact) []backplane.Fact
+	batch     int // the most that is written at once
 	signal    chan struct{}
 
 	mu      sync.Mutex // guards the rest
@@ -32,7 +33,7 @@ type roster struct {
 	debts   []debt           // to settle
 	facts   []backplane.Fact // to put
 	owed    map[string]int   // debts not settled yet, by id
-	paid    map[string]bool  // sessions whose callback has returned, not known to be settled
+	paid    generations      // sessions whose callback has returned: their debt may come back
 	closed  bool             // no more is to come
 	idle    []chan struct{}  // closed when nothing is left to write
 }
@@ -68,7 +69,7 @@ func newRoster(log backplane.Log, nodeID string, cfg *config, c *callbacks) *ros
 		signal:  make(chan struct{}, 1),
 		entries: make(map[*session]*listing),
 		owed:    make(map[string]int),
-		paid:    make(map[string]bool),
+		paid:    newGenerations(maxPaid),
 	}
 }
 
@@ -220,8 +221,8 @@ func (r *roster) owes(owner string) bool {
 func (r *roster) oweLocked(owner string, debts []backplane.Debt) {
 	r.owed[owner] += len(debts)
 	for _, d := range debts {
-		if r.paid[d.Session.ID] && d.Kind == backplane.SessionEnded {
-			r.debts = append(r.debts, debt{Debt: d, owner: owner}) // it is back, unsettled
+		if r.paid.has(d.Session.ID) && d.Kind == backplane.SessionEnded {
+			r.debts = append(r.debts, debt{Debt: d, owner: owner}) // it is back: the bus has not settled it, or has lost that
 			continue
 		}
 		r.callbacks.pay(debt{Debt: d, owner: owner})
@@ -244,9 +245,6 @@ func (r *roster) settleAll(ctx context.Context, debts []debt) error {
 	for owner, list := range byOwner {
 		if r.owed[owner] -= len(list); r.owed[owner] <= 0 {
 			delete(r.owed, owner)
-		}
-		for _, d := range list {
-			delete(r.paid, d.Session.ID)
 		}
 	}
 	return nil
@@ -295,15 +293,12 @@ func (r *roster) settle(d debt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.debts = append(r.debts, d)
-	if len(r.paid) >= maxPaid {
-		clear(r.paid)
-	}
-	r.paid[d.Session.ID] = true
+	r.paid.add(d.Session.ID)
 	signalFunc(r.signal)()
 }
 
-// maxPaid bounds what is remembered of callbacks whose settling was in doubt.
-const maxPaid = 100_000
+// maxPaid bounds what is remembered of callbacks that have run.
+const maxPaid = 50_000
 
 func (r *roster) put(facts []backplane.Fact) {
 	r.mu.Lock()
@@ -432,7 +427,7 @@ func (r *roster) flush(ctx context.Context) {
 // has been written.
 func (r *roster) write(ctx context.Context, w *work) error {
 	if len(w.facts) > 0 {
-		if err := r.log.Put(ctx, w.facts); err != nil {
+		if err := r.putFacts(ctx, w.facts); err != nil {
 			return err
 		}
 		w.facts = nil
@@ -458,6 +453,21 @@ func (r *roster) write(ctx context.Context, w *work) error {
 		r.late(l.owner, l.facts, l.fresh)
 	}
 	return nil
+}
+
+// putFacts writes facts that have been waiting, perhaps for long: what the register
+// has by now may be newer.
+func (r *roster) putFacts(ctx context.Context, facts []backplane.Fact) error {
+	var clients []string
+	for _, f := range facts {
+		clients = append(clients, f.Client)
+	}
+	slices.Sort(clients)
+	registered, err := r.log.Facts(ctx, slices.Compact(clients)...)
+	if err != nil {
+		return err
+	}
+	return r.log.Put(ctx, r.renewals(facts, registered))
 }
 
 // registeredBatch takes over the result of a batch, and returns the listings that

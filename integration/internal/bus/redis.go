@@ -2,9 +2,11 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -208,5 +210,19 @@ func (s *sentinel) failover(ctx context.Context) error {
 	if moved != nil {
 		return moved
 	}
-	return eventually(ctx, "the old primary is a replica", s.complete)
+	// Until then it may still take writes, which are lost.
+	return eventually(ctx, "the old primary is a replica", func(ctx context.Context) error {
+		return errors.Join(s.replicates(ctx, old), s.complete(ctx))
+	})
+}
+
+// replicates returns an error unless the server is a replica that is in touch with its primary.
+func (s *sentinel) replicates(ctx context.Context, server *dock.Container) error {
+	c := redis.NewClient(&redis.Options{Addr: net.JoinHostPort(server.IP(s.network), strconv.Itoa(redisPort)), Dialer: s.known.dial})
+	defer c.Close()
+	info, err := c.Info(ctx, "replication").Result()
+	if err == nil && (!strings.Contains(info, "role:slave") || !strings.Contains(info, "master_link_status:up")) {
+		err = fmt.Errorf("%s says %q", server.Name, info)
+	}
+	return err
 }
