@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,8 +27,8 @@ func TestRuleSettledDebtThatComesBackIsNotPaidAgain(t *testing.T) {
 		if len(paid) != 1 {
 			t.Errorf("%d callbacks", len(paid))
 		}
-		if forgetful.settled != 2 {
-			t.Errorf("the debt was settled %d times", forgetful.settled)
+		if n := forgetful.settled.Load(); n != 2 {
+			t.Errorf("the debt was settled %d times", n)
 		}
 	})
 }
@@ -34,7 +36,7 @@ func TestRuleSettledDebtThatComesBackIsNotPaidAgain(t *testing.T) {
 // forgetfulBus hands out once more what it has been told to be settled.
 type forgetfulBus struct {
 	backplane.Backplane
-	settled int
+	settled atomic.Int64
 }
 
 func (f *forgetfulBus) Open(ctx context.Context, cfg backplane.Config) (backplane.Log, error) {
@@ -44,18 +46,24 @@ func (f *forgetfulBus) Open(ctx context.Context, cfg backplane.Config) (backplan
 
 type forgetfulLog struct {
 	backplane.Log
-	bus   *forgetfulBus
+	bus *forgetfulBus
+
+	mu    sync.Mutex
 	again []backplane.Debt
 }
 
 func (l *forgetfulLog) Collect(ctx context.Context, node string, limit int) ([]backplane.Debt, error) {
 	debts, err := l.Log.Collect(ctx, node, limit)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	debts, l.again = append(debts, l.again...), nil
 	return debts, err
 }
 
 func (l *forgetfulLog) Settle(ctx context.Context, node string, debts []backplane.Debt) error {
-	if l.bus.settled += len(debts); l.bus.settled == 1 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.bus.settled.Add(int64(len(debts))) == 1 {
 		l.again = debts
 	}
 	return l.Log.Settle(ctx, node, debts)
