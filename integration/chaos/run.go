@@ -38,6 +38,9 @@ type Run struct {
 // run out, half open connections are noticed (the write deadline is 30 s).
 const settleLimit = 90 * time.Second
 
+// mostExplained is how many violations are shown with what was around them.
+const mostExplained = 10
+
 // Do carries the plan out and returns what is wrong. The history is complete then, also
 // if it could not be carried out to its end.
 func (r *Run) Do(ctx context.Context) (problems []string, err error) {
@@ -101,8 +104,12 @@ func (r *Run) Do(ctx context.Context) (problems []string, err error) {
 	problems = append(problems, r.reports(ctx)...)
 
 	records := r.History.Records()
-	for _, v := range Check(records, rules) {
-		problems = append(problems, Explain(records, v))
+	for i, v := range Check(records, rules) {
+		if i < mostExplained {
+			problems = append(problems, Explain(records, v))
+			continue
+		}
+		problems = append(problems, v.String())
 	}
 	return problems, nil
 }
