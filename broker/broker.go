@@ -149,6 +149,7 @@ func (b *Broker) boot() {
 	b.roster = newRoster(b.log, nodeID, b.cfg, b.callbacks)
 	b.roster.lapsed = b.lapsed
 	b.roster.known = func() []backplane.Fact { return b.node.knownFacts(b.cfg.factTTL()) }
+	b.roster.renewals = b.node.renewals
 	b.roster.late = b.learnLate
 	b.presence = newPresenceAsker(b.log)
 	b.callbacks.settle = b.roster.settle

@@ -178,6 +178,7 @@ func (c *ClientConnection) Send(event Event) error {
 // the next connection names them. It does not wait for the bus.
 func (c *ClientConnection) Join(topics ...string) error {
 	return c.changeTopics(topics, func(n *node, s *session) bool {
+		s.noteOwn(topics, n.pos)
 		return n.joinTopics(s, topics, n.pos.Seq)
 	})
 }
@@ -186,7 +187,7 @@ func (c *ClientConnection) Join(topics ...string) error {
 // is dropped.
 func (c *ClientConnection) Leave(topics ...string) error {
 	return c.changeTopics(topics, func(n *node, s *session) bool {
-		s.noteLeft(topics, n.pos)
+		s.noteOwn(topics, n.pos)
 		return n.leaveTopics(s, topics)
 	})
 }

@@ -135,15 +135,17 @@ func (b *Broker) Disconnect(ctx context.Context, clientId, reason string) error 
 	if err := b.use(ctx); err != nil {
 		return err
 	}
-	// The facts are for nodes that find the entry trimmed when they come back.
+	// The facts are for nodes that find the entry trimmed when they come back. An empty
+	// value says that the entry may be there already.
 	value := []byte(newOp() + reason)
 	facts := []backplane.Fact{{
-		Client: clientId, Kind: backplane.FactDisconnect, Value: value, TTL: b.cfg.retention + 2*b.cfg.lease,
+		Client: clientId, Kind: backplane.FactDisconnect, TTL: b.cfg.retention + 2*b.cfg.lease,
 	}}
 	pos, err := b.announce(ctx, facts, control{op: opDisconnect, client: clientId, value: value})
 	if err != nil {
 		return err
 	}
+	facts[0].Value = value
 	return b.conclude(ctx, facts, pos)
 }
 

@@ -192,6 +192,11 @@ func (f *follower) startOver(ctx context.Context, at backplane.Position, reason 
 	if err != nil {
 		return err
 	}
+	if f.node.isBehind() { // some facts may be of an epoch that began just now
+		if b, err := f.log.Bounds(ctx); err != nil || b.Epoch != at.Epoch {
+			return cmpErr(err, errMoved)
+		}
+	}
 	moved := at.Epoch != f.node.at().Epoch
 	f.node.startOver(at, reason, facts)
 	if moved {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -19,21 +20,23 @@ func (s *session) note(f backplane.Fact) {
 	s.known[factKey{f.Kind, f.Name}] = f
 }
 
-// noteLeft remembers that the connection has left topics of which the register has yet
-// to say whether the client was joined to them before.
-func (s *session) noteLeft(topics []string, at backplane.Position) {
+// noteOwn remembers where the connection has joined or left topics itself: what the
+// log says behind that counts again, also what the session knew of beforehand.
+func (s *session) noteOwn(topics []string, at backplane.Position) {
 	for _, topic := range topics {
-		if _, ok := s.known[factKey{backplane.FactTopic, topic}]; !ok && !s.informed {
-			s.note(backplane.Fact{Client: s.client, Kind: backplane.FactTopic, Name: topic, Value: membership{}.encode(), Version: at})
-		}
+		known := membershipOf(s.known[factKey{backplane.FactTopic, topic}])
+		s.note(backplane.Fact{
+			Client: s.client, Kind: backplane.FactTopic, Name: topic,
+			Value: membership{own: true, op: known.op}.encode(), Version: at,
+		})
 	}
 }
 
 // knowsLater reports whether the session has taken something into account that was
 // decided later than the fact, or the fact itself.
-func (s *session) knowsLater(f backplane.Fact) bool {
+func (n *node) knowsLater(s *session, f backplane.Fact) bool {
 	known, ok := s.known[factKey{f.Kind, f.Name}]
-	return ok && known.Version.Epoch == f.Version.Epoch && known.Version.Seq >= f.Version.Seq
+	return ok && (known.Version == f.Version || n.later(known.Version, f.Version))
 }
 
 // isNews reports whether the session has not taken the fact into account. That the
@@ -41,28 +44,99 @@ func (s *session) knowsLater(f backplane.Fact) bool {
 func (n *node) isNews(s *session, f backplane.Fact) bool {
 	known, ok := s.known[factKey{f.Kind, f.Name}]
 	switch {
+	case f.Kind == backplane.FactDisconnect && len(f.Value) == 0:
+		return true // its entry may have been missed
 	case ok && f.Kind == backplane.FactTopic:
 		m, k := membershipOf(f), membershipOf(known)
-		return m.op != k.op && m.op != "" && (m.pending || !s.knowsLater(f))
+		switch {
+		case m.op == "" || m.op == k.op && (m.pending || !k.own):
+			return false
+		case m.pending:
+			return true
+		}
+		return !n.knowsLater(s, f)
 	case ok:
-		// The same disconnect may have been known before its place was: that decides.
-		return !bytes.Equal(known.Value, f.Value) || known.Version != f.Version && n.isAfter(s, f.Version)
+		// The same disconnect may have been known before its place was, or before it
+		// could be compared: that decides.
+		return !bytes.Equal(known.Value, f.Value) || n.isAfter(s, f.Version)
+	case s.informed && (f.Kind != backplane.FactTopic || membershipOf(f).op != ""):
+		return true // the register had nothing when the session came
 	}
 	// What was before the session does not matter, unless it makes it follow a topic.
 	return isJoined(f) || f.Kind == backplane.FactTopic && membershipOf(f).pending || n.isAfter(s, f.Version)
 }
 
-// isAfter reports whether the place came after the session, as far as can be told:
-// this node may have skipped an epoch.
+// isAfter reports whether the place came after the session. An epoch that the node
+// has not been in may have been skipped: then it did.
 func (n *node) isAfter(s *session, at backplane.Position) bool {
-	if at.Epoch == s.joinedAt.Epoch {
-		return at.Seq > s.joinedAt.Seq
+	if at.Epoch != s.joinedAt.Epoch && !slices.Contains(n.epochs, at.Epoch) {
+		return !at.IsZero()
 	}
-	i := slices.Index(n.epochs, at.Epoch)
-	if i < 0 {
-		return s.informed || n.pos.Epoch == at.Epoch
+	return n.later(at, s.joinedAt)
+}
+
+// later reports whether what has the version a was decided after what has the
+// version b, as far as this node can tell. A number that was given out again, after the bus
+// had lost what stood there, is not later.
+func (n *node) later(a, b backplane.Position) bool {
+	switch {
+	case a.Epoch == b.Epoch:
+		return a.Seq > b.Seq
+	case n.ahead[a.Epoch] || n.ahead[b.Epoch]:
+		return !n.ahead[b.Epoch]
 	}
-	return i > slices.Index(n.epochs, s.joinedAt.Epoch)
+	return slices.Index(n.epochs, a.Epoch) > slices.Index(n.epochs, b.Epoch)
+}
+
+// unplaced reports whether facts are from an epoch of which the node can not tell
+// whether it is yet to come to it, or has never been in it because it is newer itself.
+func (n *node) unplaced(facts []backplane.Fact) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.ContainsFunc(facts, n.isUnplaced)
+}
+
+func (n *node) isUnplaced(f backplane.Fact) bool {
+	return !f.Version.IsZero() && !n.ahead[f.Version.Epoch] && !slices.Contains(n.epochs, f.Version.Epoch)
+}
+
+// placeEpochs takes note of the epochs of facts; present is the one that the bus was in
+// after they were read.
+func (n *node) placeEpochs(facts []backplane.Fact, present string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	past := slices.Contains(n.epochs, present)
+	for _, f := range facts {
+		switch {
+		case !n.isUnplaced(f):
+		case !past:
+			n.ahead[f.Version.Epoch] = true
+		case len(n.epochs) < maxEpochs:
+			n.epochs = slices.Insert(n.epochs, 0, f.Version.Epoch)
+		}
+	}
+}
+
+// isBehind reports whether the node has heard of epochs that it is yet to come to.
+func (n *node) isBehind() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.ahead) > 0
+}
+
+// enter adds the epoch that the node moves to. Those that it has heard of otherwise
+// it has skipped.
+func (n *node) enter(epoch string, facts []backplane.Fact) {
+	for _, f := range facts {
+		if n.isUnplaced(f) {
+			n.ahead[f.Version.Epoch] = true
+		}
+	}
+	delete(n.ahead, epoch)
+	n.epochs = append(n.epochs, slices.Sorted(maps.Keys(n.ahead))...)
+	n.epochs = append(n.epochs, epoch)
+	n.epochs = n.epochs[max(0, len(n.epochs)-maxEpochs):]
+	clear(n.ahead)
 }
 
 // catchUp does to a session what the control entry behind the fact would have done,

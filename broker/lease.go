@@ -183,6 +183,35 @@ func (n *node) knownFacts(ttl time.Duration) []backplane.Fact {
 	return all
 }
 
+// renewals returns what is to be put so that the register goes on remembering the facts,
+// of which it has those of theirs: ours, where it has none or an older one, else its own.
+func (n *node) renewals(ours, theirs []backplane.Fact) []backplane.Fact {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	type clientFact struct {
+		client string
+		factKey
+	}
+	registered := make(map[clientFact]backplane.Fact, len(theirs))
+	for _, f := range theirs {
+		registered[clientFact{f.Client, factKey{f.Kind, f.Name}}] = f
+	}
+	put := make([]backplane.Fact, 0, len(ours))
+	for _, f := range ours {
+		their, ok := registered[clientFact{f.Client, factKey{f.Kind, f.Name}}]
+		switch {
+		case !ok, !n.isUnplaced(their) && n.later(f.Version, their.Version), joinedEarlier(f, their) && !membershipOf(their).pending:
+			put = append(put, f)
+		case their.Version.Seq > 0:
+			// An older version renews it, and undoes nothing that is decided just now.
+			their.Version.Seq--
+			their.TTL = f.TTL
+			put = append(put, their)
+		}
+	}
+	return put
+}
+
 func (r *roster) id() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 )
 
 // learn takes over facts of the register, or of the log, where this node does not know
-// better; epochs are those that it has been in.
-func (c *localClient) learn(facts []backplane.Fact, epochs []string) {
+// better.
+func (n *node) learn(c *localClient, facts []backplane.Fact) {
 	for _, f := range facts {
 		k := factKey{f.Kind, f.Name}
 		known, ok := c.facts[k]
@@ -17,7 +17,7 @@ func (c *localClient) learn(facts []backplane.Fact, epochs []string) {
 			c.facts[k] = f
 		case f.Kind == backplane.FactTopic && membershipOf(f).pending:
 			// It will be heard, or has been.
-		case newer(f.Version, known.Version, epochs):
+		case f.Version != known.Version && !n.later(known.Version, f.Version):
 			c.facts[k] = f
 		}
 	}
@@ -30,18 +30,8 @@ func joinedEarlier(a, b backplane.Fact) bool {
 		membershipOf(a).saysMore(membershipOf(b), a.Version)
 }
 
-// newer reports whether version a beats b, which this node has. What the register has
-// from an epoch that the node has not been in came to be while it was behind.
-func newer(a, b backplane.Position, epochs []string) bool {
-	if a.Epoch == b.Epoch {
-		return a.Seq > b.Seq
-	}
-	i, j := slices.Index(epochs, a.Epoch), slices.Index(epochs, b.Epoch)
-	return i < 0 || j < 0 || i > j
-}
-
 // apply takes over what a control entry says, and returns it as facts.
-func (c *localClient) apply(e *entry, epochs []string) (said []backplane.Fact) {
+func (n *node) apply(c *localClient, e *entry) (said []backplane.Fact) {
 	say := func(kind backplane.FactKind, name string, value []byte) {
 		said = append(said, backplane.Fact{
 			Client: e.control.client, Kind: kind, Name: name, Value: value, Version: e.pos,
@@ -62,12 +52,13 @@ func (c *localClient) apply(e *entry, epochs []string) (said []backplane.Fact) {
 	case opMetadata:
 		say(backplane.FactMetadata, "", e.control.value)
 	}
-	c.learn(said, epochs)
+	n.learn(c, said)
 	return said
 }
 
 // disconnectedAfter reports whether the register has a disconnect that the
-// session has to follow: one behind its position, or one that can not be compared.
+// session has to follow: one behind its position. One of an epoch that the node is yet to
+// come to is followed then.
 func (c *localClient) disconnectedAfter(pos backplane.Position) bool {
 	f, ok := c.facts[factKey{backplane.FactDisconnect, ""}]
 	return ok && (f.Version.Epoch == pos.Epoch && f.Version.Seq > pos.Seq)
@@ -86,7 +77,7 @@ func (n *node) applyControl(e *entry) {
 	if c == nil || len(c.sessions) == 0 {
 		return // who is just joining applies it on top of the facts, from the window
 	}
-	said := c.apply(e, n.epochs)
+	said := n.apply(c, e)
 	for _, s := range c.sessions {
 		changed := false
 		for _, f := range said {
@@ -110,7 +101,7 @@ func (n *node) hear(s *session, f backplane.Fact) (changed bool) {
 			s.end(disconnected(disconnectReason(f.Value)))
 		}
 		return false
-	case f.Kind != backplane.FactTopic || s.knowsLater(f):
+	case f.Kind != backplane.FactTopic || n.knowsLater(s, f):
 		return false
 	}
 	s.note(f)

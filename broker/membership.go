@@ -8,6 +8,7 @@ import (
 type membership struct {
 	joined  bool
 	pending bool // the nodes may not have been told yet
+	own     bool // a connection's own doing; only ever in session.known
 	// op is the call that decided it; empty: the client's absence did.
 	op string
 	// since is the position from which on the client follows the topic; zero: not known.
@@ -18,6 +19,7 @@ type membership struct {
 const (
 	flagJoined  = 1
 	flagPending = 2
+	flagOwn     = 4
 )
 
 // opNonce is the length of what tells one Join, Leave or Disconnect from another.
@@ -31,6 +33,9 @@ func (m membership) encode() []byte {
 	if m.pending {
 		value[0] |= flagPending
 	}
+	if m.own {
+		value[0] |= flagOwn
+	}
 	value = appendBytes(value, m.op)
 	if !m.since.IsZero() {
 		value = m.since.Append(value)
@@ -43,7 +48,7 @@ func (m membership) encode() []byte {
 func membershipOf(f backplane.Fact) (m membership) {
 	r := reader{rest: f.Value}
 	flags := r.byte()
-	m.joined, m.pending = flags&flagJoined != 0, flags&flagPending != 0
+	m.joined, m.pending, m.own = flags&flagJoined != 0, flags&flagPending != 0, flags&flagOwn != 0
 	m.op = string(r.bytes())
 	if r.bad {
 		return membership{}

@@ -474,13 +474,13 @@ func (c *reading) shifts(name string) []shift {
 	certain := w.mood.grace >= 10*60e9 && !w.truth.lost
 	// What the cluster was told.
 	joined := never
-	knew, mayKnow := 0, 0 // what the session knows, or may know, of a log that its node has not seen
+	knew := 0 // what the session knows of a log that its node may not have seen
 	for _, j := range w.joins {
 		if j.client != s.tab.client || !slices.Contains(j.topics, name) {
 			continue
 		}
 		ord := endless
-		if e := w.controlOf(j, name); e != nil {
+		if e := w.controlOf(j); e != nil {
 			ord = e.ord
 		}
 		v := never
@@ -515,21 +515,15 @@ func (c *reading) shifts(name string) []shift {
 		if j.start < s.started+1 || !s.settledBefore(j) {
 			// While it was being opened: the session may know from the register or
 			// from the log.
-			mayKnow = max(mayKnow, ord)
 			if j.op == opLeave {
 				list = append(list, shift{clock: j.start, before: -1, after: ord, v: may})
 				continue
 			}
 		}
-		if j.start < s.started && !certain {
-			v = may
+		if !certain && j.start < w.listed(s) && !s.settledBefore(j) {
+			v = may // the client may have been absent in between, which ends what it was joined to
 		}
 		list = append(list, shift{clock: j.start, before: -1, after: ord, v: v, late: s.late()})
-	}
-	// What may still happen, or has, nobody knows.
-	inDoubt := false
-	for _, j := range w.joins {
-		inDoubt = inDoubt || !j.ok && j.client == s.tab.client && slices.Contains(j.topics, name)
 	}
 	// What this connection was told.
 	for _, ch := range s.changes {
@@ -544,15 +538,41 @@ func (c *reading) shifts(name string) []shift {
 			v = may
 		}
 		after := w.truth.ordOf(ch.at)
-		if inDoubt || mayKnow > after || knew > 0 && s.late() {
+		if w.inDoubt(s.tab.client, name, ch) || knew > 0 && s.late() {
 			v = may
 		}
-		list = append(list, shift{clock: ch.clock, before: w.truth.ordOf(ch.before), after: max(after, knew, mayKnow), v: v})
+		list = append(list, shift{clock: ch.clock, before: w.truth.ordOf(ch.before), after: after, v: v})
+		if knew > after && named { // its node is yet to hear of a Leave before the session
+			list = append(list, shift{clock: ch.clock, before: after, after: knew, v: may})
+		}
 	}
 	// What comes later in the log wins: a connection's own changes stand where its
 	// node stood.
 	slices.SortStableFunc(list, func(a, b shift) int { return cmp.Or(a.after-b.after, a.clock-b.clock) })
 	return list
+}
+
+// inDoubt reports whether nobody can know if a Join or Leave of the client takes effect only
+// after the connection's own: it failed, or the bus has lost its entry, so that a node
+// learns of it when it has noticed the loss.
+func (w *world) inDoubt(client, topic string, ch connChange) bool {
+	for _, j := range w.joins {
+		if j.client != client || !slices.Contains(j.topics, topic) {
+			continue
+		}
+		if !j.ok || w.controlOf(j) == nil && w.lostControl(j) > w.truth.epochs[ch.before.Epoch].startOrd {
+			return true
+		}
+	}
+	return false
+}
+
+// listed returns when the register first had the session.
+func (w *world) listed(s *tabSession) int {
+	if clock := w.truth.registered[s.sessionID()]; clock != 0 {
+		return clock
+	}
+	return endless
 }
 
 // settledBefore reports whether the session stood before the change began.
@@ -572,19 +592,37 @@ func (w *world) everJoined(client, topic string) bool {
 	return false
 }
 
-// controlOf returns the entry that told the nodes of a change, nil if there is none that
-// the bus has kept.
-func (w *world) controlOf(j *change, topic string) *logged {
+// controlsOf returns the entries that told the nodes of a change.
+func (w *world) controlsOf(j *change) (found []*logged) {
 	for _, e := range w.truth.entries[j.startOrd:] {
 		c := e.control
 		if j.end != 0 && j.ok && e.ord > j.endOrd {
-			return nil
+			break
 		}
-		if c != nil && c.op == j.op && c.client == j.client && slices.Equal(c.topics, j.topics) && !e.lost {
+		if c != nil && c.op == j.op && c.client == j.client && slices.Equal(c.topics, j.topics) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// controlOf returns the entry that told the nodes of a change, nil if there is none that
+// the bus has kept.
+func (w *world) controlOf(j *change) *logged {
+	for _, e := range w.controlsOf(j) {
+		if !e.lost {
 			return e
 		}
 	}
 	return nil
+}
+
+// lostControl returns where the last entry stood that told the nodes of a change.
+func (w *world) lostControl(j *change) (ord int) {
+	for _, e := range w.controlsOf(j) {
+		ord = e.ord
+	}
+	return ord
 }
 
 // checkPresence compares the register with reality.
@@ -626,7 +664,7 @@ func (w *world) checkKicks() {
 		for _, s := range t.sessions {
 			for _, k := range w.kicks {
 				if k.client == t.client && k.ok && s.identified < k.start && t.current == s && t.open() && !w.lostKick(k) {
-					w.failf("session %s of %s was not disconnected (%d < %d): entry %+v, joined at %v", s.sessionID(), t.client, s.identified, k.start, w.controlOf(k, ""), s.early)
+					w.failf("session %s of %s was not disconnected (%d < %d): entry %+v, joined at %v", s.sessionID(), t.client, s.identified, k.start, w.controlOf(k), s.early)
 				}
 			}
 		}
@@ -637,7 +675,7 @@ func (w *world) checkKicks() {
 func (w *world) lostKick(k *change) bool {
 	w.truth.mu.Lock()
 	defer w.truth.mu.Unlock()
-	return w.truth.lost || !*modelStrict && w.stormy() || w.mood.retention < time.Minute || w.controlOf(k, "") == nil
+	return w.truth.lost || !*modelStrict && w.stormy() || w.mood.retention < time.Minute || w.controlOf(k) == nil
 }
 
 // checkEndings fails unless each session that was registered has had its disconnect
@@ -663,7 +701,7 @@ func (w *world) checkEndings() {
 			n := len(calls[id])
 			switch {
 			case n == 0 && w.truth.lost: // nobody knew of it any more
-			case n == 0 && w.truth.registered[id]:
+			case n == 0 && w.truth.registered[id] != 0:
 				w.failf("session %s of %s on %s (%v) has had no disconnect callback", id, t.client, s.node.name, s.err)
 			case n > 1 && (w.truth.lost || w.mood.lapses): // the register has given the lease of a living node away
 			case n > 1 && w.mood.retention < time.Minute && (w.mood.cuts || w.mood.slow || w.mood.lossy): // out of touch for longer than the register remembers

@@ -66,6 +66,9 @@ func runModel(t *testing.T, seed uint64) {
 		if len(w.errs) == 0 {
 			return
 		}
+		for _, err := range w.errs {
+			w.diary.note("FAIL: %s", err)
+		}
 		w.diary.save(seed)
 		for _, err := range w.errs[:min(len(w.errs), 4)] {
 			t.Errorf("%s", err)

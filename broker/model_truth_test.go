@@ -30,7 +30,7 @@ type truth struct {
 	current string
 	lost    bool // the bus has lost the register once
 
-	registered map[string]bool   // sessions that the register has had
+	registered map[string]int    // sessions that the register has had: since when (clock)
 	settled    map[string]bool   // sessions whose callback is done with
 	owner      map[string]string // who owes it
 	errs       []string
@@ -77,7 +77,7 @@ func newTruth(mem *backplane.Memory, cfg backplane.Config) (*truth, error) {
 		mem: mem, tamper: mem.Tamper(cfg.Namespace), direct: log, namespace: cfg.Namespace,
 		byPos: make(map[backplane.Position]*logged), bySer: make(map[int][]*logged),
 		epochs: map[string]*history{b.Epoch: {}}, current: b.Epoch, marks: make(map[backplane.Position]int),
-		registered: make(map[string]bool), settled: make(map[string]bool), owner: make(map[string]string),
+		registered: make(map[string]int), settled: make(map[string]bool), owner: make(map[string]string),
 	}, nil
 }
 
@@ -198,8 +198,11 @@ func (l *truthLog) Update(ctx context.Context, node string, add []backplane.Sess
 	r, err := l.Log.Update(ctx, node, add, end)
 	t.diary.note("register: %s adds %v ends %v: %v %v", node, add, end, r, err)
 	if err == nil {
+		t.clock++
 		for _, s := range add {
-			t.registered[s.ID] = true
+			if t.registered[s.ID] == 0 {
+				t.registered[s.ID] = t.clock
+			}
 		}
 		for _, d := range r.Ended {
 			t.owner[d.Session.ID] = node

@@ -26,8 +26,9 @@ type node struct {
 	mu           sync.Mutex
 	pos          backplane.Position // everything up to here has been handed out; == window.upto
 	window       *window
-	epochs       []string // that the node has been in, the newest last
-	link         error    // why the node does not follow; nil if it does
+	epochs       []string        // that the node has been in, or older ones, the newest last
+	ahead        map[string]bool // epochs that the node is yet to come to
+	link         error           // why the node does not follow; nil if it does
 	topics       map[key]*topic
 	clients      map[string]*localClient
 	sessions     []*session
@@ -35,6 +36,7 @@ type node struct {
 	life         int // counts how often others have taken the node for dead
 	stamp        uint64
 	skew         time.Duration // bus time minus ours
+	skewAt       time.Time     // when that was found
 	heard        time.Time     // when a page last came
 	waiting      map[*session]struct{}
 	scanning     map[*session]bool // whether its queue is empty
@@ -87,6 +89,7 @@ func newNode(cfg *config, c *counters) *node {
 		clients:  make(map[string]*localClient),
 		waiting:  make(map[*session]struct{}),
 		scanning: make(map[*session]bool),
+		ahead:    make(map[string]bool),
 		askBus:   func() {}, scanMore: func() {}, pokeClock: func() {}, changed: func(*session) {},
 	}
 }
@@ -189,11 +192,18 @@ func (n *node) age(e *entry) time.Duration {
 // busNow is the time of the bus. The lock is held.
 func (n *node) busNow() time.Time { return time.Now().Add(n.skew) }
 
+// setClock compares the bus's clock with ours. What the bus says may have been under way
+// for long, so that of some time the answer counts by which it is the least behind.
 func (n *node) setClock(now time.Time) {
-	if !now.IsZero() {
-		n.skew = time.Until(now)
+	if now.IsZero() {
+		return
+	}
+	if skew := time.Until(now); skew >= n.skew || time.Since(n.skewAt) > skewAge {
+		n.skew, n.skewAt = skew, time.Now()
 	}
 }
+
+const skewAge = time.Minute
 
 // moveTo advances the position over marks of the bus.
 func (n *node) moveTo(upto backplane.Position) {

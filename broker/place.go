@@ -75,7 +75,7 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 		return unavailable("connect", errStaleJoin)
 	}
 	local := n.clients[s.client]
-	local.learn(facts, n.epochs)
+	n.learn(local, facts)
 	kicked := local.disconnectedAfter(s.joinedAt)
 	from := s.joinedAt.Seq
 	if !informed {
@@ -83,7 +83,7 @@ func (n *node) join(s *session, topics []string, c cursor, informed bool, facts 
 	}
 	n.window.controlsOf(s.client, from, func(e *entry) {
 		kicked = kicked || e.control.op == opDisconnect && e.pos.Seq > s.joinedAt.Seq
-		local.apply(e, n.epochs)
+		n.apply(local, e)
 	})
 	if kicked {
 		return ErrDisconnected
@@ -138,7 +138,7 @@ func (n *node) learnLate(s *session, facts []backplane.Fact) {
 	if s.state == stateEnded || local == nil || len(s.subs) == 0 {
 		return
 	}
-	local.learn(facts, n.epochs)
+	n.learn(local, facts)
 	s.informed = true
 	for _, f := range local.facts {
 		if f.Kind == backplane.FactTopic && !isJoined(f) {

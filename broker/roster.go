@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
@@ -18,7 +19,7 @@ type roster struct {
 	logger    *slog.Logger
 	callbacks *callbacks
 	lapsed    func(nodeID string) // others have taken this node for dead
-	late      func(*session, []backplane.Fact, bool)
+	late      func(s *session, facts []backplane.Fact, absent Position)
 	known     func() []backplane.Fact // what this node knows of its clients
 	renewals  func(ours, theirs []backplane.Fact) []backplane.Fact
 	batch     int // the most that is written at once
@@ -48,7 +49,7 @@ type listing struct {
 	leave   bool // the session has ended
 	waiter  chan struct{}
 	facts   []backplane.Fact // of its client, once registered
-	fresh   bool             // the client was absent before
+	absent  Position         // the client had been absent until then; zero: it had not
 	late    bool             // the session has not waited for this
 }
 
@@ -279,14 +280,14 @@ func (r *roster) await(ctx context.Context, sessions []*session) error {
 
 // registered returns what the register has answered for the listing. If it has
 // not yet, the answer goes to r.late.
-func (r *roster) registered(l *listing) (answered bool, facts []backplane.Fact, fresh bool, err error) {
+func (r *roster) registered(l *listing) (answered bool, facts []backplane.Fact, absent Position, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if l.state == listingGone || l.leave {
-		return false, nil, false, ErrNodeLapsed
+		return false, nil, Position{}, ErrNodeLapsed
 	}
 	l.late = l.state == listingNew
-	return !l.late, l.facts, l.fresh, nil
+	return !l.late, l.facts, l.absent, nil
 }
 
 func (r *roster) settle(d debt) {
@@ -450,7 +451,7 @@ func (r *roster) write(ctx context.Context, w *work) error {
 		return err
 	}
 	for _, l := range r.registeredBatch(*w, result) {
-		r.late(l.owner, l.facts, l.fresh)
+		r.late(l.owner, l.facts, l.absent)
 	}
 	return nil
 }
@@ -473,10 +474,10 @@ func (r *roster) putFacts(ctx context.Context, facts []backplane.Fact) error {
 // registeredBatch takes over the result of a batch, and returns the listings that
 // nobody has waited for.
 func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []*listing) {
-	fresh := make(map[string]bool, len(result.Joined))
+	absent := w.absentUntil(result.Joined)
 	joined := make(map[string]bool, len(result.Joined)) // and not announced yet
 	for _, client := range result.Joined {
-		fresh[client], joined[client] = true, true
+		joined[client] = true
 	}
 	facts := make(map[string][]backplane.Fact)
 	for _, f := range result.Facts {
@@ -487,17 +488,12 @@ func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []
 	if r.nodeID != w.nodeID {
 		return nil // another life has begun meanwhile
 	}
-	for _, l := range append(slices.Clone(w.adds), w.ends...) {
-		if l.state != listingNew {
-			fresh[l.session.Client] = false // it was there already, and is named again
-		}
-	}
 	for _, l := range w.adds {
 		client := l.session.Client
 		l.queued = false
 		if l.state == listingNew {
 			l.state = listingLive
-			l.fresh = fresh[client]
+			l.absent = absent[client]
 			l.facts = facts[client]
 			close2(l.waiter)
 			if l.late && !l.leave {
@@ -526,6 +522,29 @@ func (r *roster) registeredBatch(w work, result backplane.UpdateResult) (late []
 	}
 	r.oweLocked(w.nodeID, result.Ended)
 	return late
+}
+
+// absentUntil returns until when the clients had been absent: where the first of their
+// sessions came to this node. An earlier attempt may have listed that, and its reply was lost.
+func (w *work) absentUntil(joined []string) map[string]Position {
+	until := make(map[string]Position, len(joined))
+	for _, client := range joined {
+		until[client] = Position{}
+	}
+	listed := make(map[string]bool)
+	for _, l := range append(slices.Clone(w.adds), w.ends...) {
+		client, at := l.session.Client, l.owner.joinedAt
+		first, ok := until[client]
+		switch {
+		case !ok:
+		case l.state != listingNew:
+			listed[client] = true // it was there already, and is named again
+		case first.IsZero() || at.Epoch == first.Epoch && at.Seq < first.Seq:
+			until[client] = at
+		}
+	}
+	maps.DeleteFunc(until, func(client string, _ Position) bool { return listed[client] })
+	return until
 }
 
 // putBack returns a batch to the front of the queue.

@@ -230,12 +230,13 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrClientGone, context.Cause(ctx))
 	}
-	informed, facts, fresh, err := b.roster.registered(listing)
+	informed, facts, absent, err := b.roster.registered(listing)
 	if err != nil {
 		return err
 	}
-	if fresh && len(facts) > 0 {
-		facts = forgotten(facts, s.joinedAt)
+	b.placeEpochs(ctx, facts)
+	if !absent.IsZero() && len(facts) > 0 {
+		facts = forgotten(facts, absent)
 		b.putSoon(ctx, withTTL(facts, b.cfg.factTTL()))
 	}
 	if metadata != nil {
@@ -246,6 +247,18 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 		}
 	}
 	return b.node.join(s, topics, at, informed, facts, b.retry())
+}
+
+// placeEpochs asks the bus where the epochs of facts belong that the node has not been in.
+func (b *Broker) placeEpochs(ctx context.Context, facts []backplane.Fact) {
+	if !b.node.unplaced(facts) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, registerPatience)
+	defer cancel()
+	if bounds, err := b.log.Bounds(ctx); err == nil {
+		b.node.placeEpochs(facts, bounds.Epoch)
+	}
 }
 
 // putSoon writes facts now, or, if the bus does not answer in time, later.
@@ -259,9 +272,10 @@ func (b *Broker) putSoon(ctx context.Context, facts []backplane.Fact) {
 
 // learnLate takes over what the register has said of a session's client only when
 // its stream had begun.
-func (b *Broker) learnLate(s *session, facts []backplane.Fact, fresh bool) {
-	if fresh && len(facts) > 0 {
-		facts = forgotten(facts, s.joinedAt)
+func (b *Broker) learnLate(s *session, facts []backplane.Fact, absent Position) {
+	b.placeEpochs(b.ctx, facts)
+	if !absent.IsZero() && len(facts) > 0 {
+		facts = forgotten(facts, absent)
 		b.roster.put(withTTL(facts, b.cfg.factTTL()))
 	}
 	b.node.learnLate(s, facts)

@@ -13,8 +13,8 @@ import (
 // that their clients do not fetch everything anew at the same moment.
 const resetSpread = 2 * time.Second
 
-// maxEpochs is how many epochs a node remembers that it has been in.
-const maxEpochs = 16
+// maxEpochs is how many epochs a node remembers.
+const maxEpochs = 64
 
 // deafFor returns how long ago the last page came.
 func (n *node) deafFor() time.Duration {
@@ -45,8 +45,7 @@ func (n *node) startOver(at backplane.Position, reason ResetReason, facts []back
 	n.window = newWindow(at)
 	n.pos = at
 	if from.Epoch != at.Epoch {
-		n.epochs = append(n.epochs, at.Epoch)
-		n.epochs = n.epochs[max(0, len(n.epochs)-maxEpochs):]
+		n.enter(at.Epoch, facts)
 	}
 	n.relearn(facts, from, at)
 	now := time.Now()
@@ -85,7 +84,7 @@ func (n *node) relearn(facts []backplane.Fact, from, to backplane.Position) {
 		if known, ok := c.facts[k]; ok && (known.Version == f.Version || f.Kind == backplane.FactTopic && membershipOf(f).pending) {
 			c.facts[k] = f // somebody may be about to change it
 		}
-		c.learn([]backplane.Fact{f}, n.epochs)
+		n.learn(c, []backplane.Fact{f})
 		for _, s := range c.sessions {
 			n.catchUp(s, c.facts[k], to)
 		}
