@@ -176,7 +176,18 @@ func (f *follower) moveEpoch(ctx context.Context) error {
 	return f.moveTo(ctx, b)
 }
 
-func (f *follower) moveTo(ctx context.Context, b backplane.Bounds) error {
+// moveTo moves to another epoch than the node's. One that is behind the node's comes back when the
+// bus has failed over to a server that had not heard of the newer one: what is in
+// there has been seen, so a new one begins at its end.
+func (f *follower) moveTo(ctx context.Context, b backplane.Bounds) (err error) {
+	if f.node.isPast(b.Epoch) {
+		if b, err = f.log.NewEpoch(ctx, b.Epoch); err != nil {
+			return err
+		}
+		if f.node.isPast(b.Epoch) {
+			return errMoved // again
+		}
+	}
 	at := b.Began
 	if b.First.Seq > at.Seq {
 		at = b.First

@@ -117,6 +117,13 @@ func (n *node) placeEpochs(facts []backplane.Fact, present string) {
 	}
 }
 
+// isPast reports whether the epoch is older than the node's.
+func (n *node) isPast(epoch string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return epoch != n.pos.Epoch && slices.Contains(n.epochs, epoch)
+}
+
 // isBehind reports whether the node has heard of epochs that it is yet to come to.
 func (n *node) isBehind() bool {
 	n.mu.Lock()
