@@ -79,6 +79,7 @@ type checker struct {
 type record struct {
 	last     map[string]int
 	open     map[string]bool // topics where a reset allows a gap
+	gaps     []Violation     // that no reset has announced yet
 	position broker.Position
 }
 
@@ -109,6 +110,8 @@ func (c *checker) received(i int, r Record) {
 		reader.open[r.Topic] = false
 	case r.N <= last:
 		c.violated(Duplicate, i, r, r.N, last)
+	case r.N > last+1 && c.rules.Resets:
+		reader.gaps = append(reader.gaps, Violation{Gap, r, i, r.Client, r.Topic, last + 1, r.N - 1})
 	case r.N > last+1:
 		c.violated(Gap, i, r, last+1, r.N-1)
 	}
@@ -134,14 +137,19 @@ func (c *checker) reset(i int, r Record) {
 		c.violated(Needless, i, r, 0, 0)
 	}
 	reader := c.reader(r.Client)
+	// A bus of two halves that both accept events is found out when one half is given up.
+	reader.gaps = nil
 	for _, topic := range c.rules.Topics[r.Client] {
 		reader.open[topic] = true
 	}
 	reader.position = broker.Position{}
 }
 
-// complete: everybody has everything in the end.
+// complete: everybody has everything in the end, or was told.
 func (c *checker) complete() {
+	for _, reader := range c.readers {
+		c.violations = append(c.violations, reader.gaps...)
+	}
 	for name, topics := range c.rules.Topics {
 		reader := c.reader(name)
 		for _, topic := range topics {

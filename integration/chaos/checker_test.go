@@ -31,6 +31,7 @@ func TestChecker(t *testing.T) {
 		"another position":     {history: []Record{accepted(2, 21), got(1, 10), got(2, 20), got(3, 30)}, want: []string{Misplaced}},
 		"announced gap":        {history: []Record{got(1, 10), reset, got(3, 30)}, resets: true},
 		"gap after that":       {history: []Record{reset, got(1, 10), got(3, 30)}, resets: true, want: []string{Gap}},
+		"announced later":      {history: []Record{got(1, 10), got(3, 30), reset}, resets: true},
 		"announced at the end": {history: []Record{got(1, 10), reset}, resets: true},
 		"needless reset":       {history: []Record{got(1, 10), got(2, 20), reset, got(3, 30)}, want: []string{Needless}},
 		"not asked for": {
@@ -63,11 +64,20 @@ func TestReports(t *testing.T) {
 	}
 	cut := Record{Kind: Fault, Node: "a", At: 10, Note: "cut off from the bus for 1s"}
 	killed := Record{Kind: Fault, Node: "a", At: 10, Note: "killed for 1s"}
+	failover := Record{Kind: Fault, Node: "bus", At: 10, Note: "failover"}
+	healedAt := func(at float64) Record {
+		return Record{Kind: Fault, Node: "bus", At: at, Note: "failover" + healed}
+	}
+	opened := func(session string, at float64) Record { return Record{Kind: Opened, Session: session, At: at} }
 	for name, c := range map[string]struct {
 		history []Record
+		forgets bool
 		want    string
 	}{
 		"all is well":           {history: []Record{ended("1", "a", 1), ended("2", "b", 2)}},
+		"registration lost":     {history: []Record{ended("1", "a", 1), failover, opened("2", 11), healedAt(12)}, forgets: true},
+		"registered before":     {history: []Record{ended("1", "a", 1), opened("2", 5), failover, healedAt(12)}, forgets: true, want: "session 2 of joe"},
+		"the bus keeps all":     {history: []Record{ended("1", "a", 1), failover, opened("2", 11), healedAt(12)}, want: "session 2 of joe"},
 		"one is missing":        {history: []Record{ended("1", "a", 1)}, want: "session 2 of joe has ended, and nobody said so"},
 		"twice":                 {history: []Record{ended("1", "a", 1), ended("2", "a", 1), ended("1", "b", 2)}, want: "session 1 was reported 2 times"},
 		"twice, died inside":    {history: []Record{ended("1", "a", 9.9), ended("2", "a", 1), killed, ended("1", "b", 20)}},
@@ -77,7 +87,7 @@ func TestReports(t *testing.T) {
 		"twice, died elsewhere": {history: []Record{ended("1", "b", 9.9), ended("2", "a", 1), killed, ended("1", "c", 20)}, want: "session 1 was reported 2 times"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			problems := CheckReports(c.history, map[string]string{"1": "joe", "2": "joe"})
+			problems := CheckReports(c.history, map[string]string{"1": "joe", "2": "joe"}, c.forgets)
 			if got := strings.Join(problems, "; "); !strings.HasPrefix(got, c.want) || (c.want == "") != (got == "") {
 				t.Errorf("got %q, want %q", got, c.want)
 			}

@@ -42,20 +42,29 @@ func readReports(f *fleet.Fleet, h *History) ([]Record, error) {
 // CheckReports returns what is wrong with the reports of sessions that have ended: each
 // of the sessions, which are given with their clients, is reported exactly once, and no
 // session twice. A replica that dies inside its callback, or is taken for dead there,
-// may cause a second report.
-func CheckReports(history []Record, sessions map[string]string) (problems []string) {
+// may cause a second report; a bus that forgets what it has accepted can forget a
+// session that came while it failed over.
+func CheckReports(history []Record, sessions map[string]string, forgets bool) (problems []string) {
 	reports := map[string][]Record{}
+	opened := map[string]float64{}
 	for _, r := range history {
-		if r.Kind == Ended {
+		switch r.Kind {
+		case Ended:
 			reports[r.Session] = append(reports[r.Session], r)
-		}
-	}
-	for session, client := range sessions {
-		if len(reports[session]) == 0 {
-			problems = append(problems, fmt.Sprintf("session %s of %s has ended, and nobody said so", session, client))
+		case Opened:
+			opened[r.Session] = r.At
 		}
 	}
 	broken := outages(history)
+	forgotten := func(session string) bool {
+		at, known := opened[session]
+		return forgets && known && slices.ContainsFunc(broken, func(o outage) bool { return o.bus && o.from <= at && at <= o.to })
+	}
+	for session, client := range sessions {
+		if len(reports[session]) == 0 && !forgotten(session) {
+			problems = append(problems, fmt.Sprintf("session %s of %s has ended, and nobody said so", session, client))
+		}
+	}
 	for session, all := range reports {
 		slices.SortFunc(all, func(a, b Record) int { return cmp.Compare(a.At, b.At) })
 		for i := 1; i < len(all); i++ {
@@ -119,7 +128,7 @@ func outages(history []Record) (all []outage) {
 
 func outageOf(fault Record, from, to float64) outage {
 	return outage{
-		node: fault.Node, bus: len(fault.Node) > 1, // replicas are single letters
+		node: fault.Node, bus: len(fault.Node) > 1 && fault.Note != "rolled", // replicas are single letters
 		death: strings.HasPrefix(fault.Note, "killed"), from: from, to: to,
 	}
 }

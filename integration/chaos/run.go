@@ -267,6 +267,6 @@ func (r *Run) reports(ctx context.Context) []string {
 			r.History.insert(report)
 		}
 		r.Log("%d sessions, %d reports of their ends", len(sessions), len(reports))
-		return CheckReports(r.History.Records(), sessions)
+		return CheckReports(r.History.Records(), sessions, r.Fleet.Bus.Forgets)
 	}
 }
