@@ -203,13 +203,14 @@ func (f *follower) startOver(ctx context.Context, at backplane.Position, reason 
 	if err != nil {
 		return err
 	}
-	if f.node.isBehind() { // some facts may be of an epoch that began just now
+	skipped := f.node.notSeen(facts)
+	if len(skipped) > 0 { // or they have begun just now
 		if b, err := f.log.Bounds(ctx); err != nil || b.Epoch != at.Epoch {
 			return cmpErr(err, errMoved)
 		}
 	}
 	moved := at.Epoch != f.node.at().Epoch
-	f.node.startOver(at, reason, facts)
+	f.node.startOver(at, reason, facts, skipped)
 	if moved {
 		f.onMoved()
 	}

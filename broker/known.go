@@ -124,26 +124,35 @@ func (n *node) isPast(epoch string) bool {
 	return epoch != n.pos.Epoch && slices.Contains(n.epochs, epoch)
 }
 
-// isBehind reports whether the node has heard of epochs that it is yet to come to.
-func (n *node) isBehind() bool {
+// notSeen returns the epochs that the node has heard of, from these facts or from earlier
+// ones, and has not been in.
+func (n *node) notSeen(facts []backplane.Fact) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return len(n.ahead) > 0
-}
-
-// enter adds the epoch that the node moves to. Those that it has heard of otherwise
-// it has skipped.
-func (n *node) enter(epoch string, facts []backplane.Fact) {
+	epochs := slices.Collect(maps.Keys(n.ahead))
 	for _, f := range facts {
 		if n.isUnplaced(f) {
-			n.ahead[f.Version.Epoch] = true
+			epochs = append(epochs, f.Version.Epoch)
 		}
 	}
+	slices.Sort(epochs)
+	return slices.Compact(epochs)
+}
+
+// enter notes that the node moves to an epoch, which may be its own, and has skipped others.
+func (n *node) enter(epoch string, skipped []string) {
+	known := func(e string) bool { return e == epoch || slices.Contains(n.epochs, e) }
 	delete(n.ahead, epoch)
-	n.epochs = append(n.epochs, slices.Sorted(maps.Keys(n.ahead))...)
-	n.epochs = append(n.epochs, epoch)
+	for _, e := range skipped {
+		delete(n.ahead, e)
+	}
+	skipped = slices.DeleteFunc(skipped, known)
+	if epoch == n.epochs[len(n.epochs)-1] {
+		n.epochs = append(skipped, n.epochs...)
+	} else {
+		n.epochs = append(append(n.epochs, skipped...), epoch)
+	}
 	n.epochs = n.epochs[max(0, len(n.epochs)-maxEpochs):]
-	clear(n.ahead)
 }
 
 // catchUp does to a session what the control entry behind the fact would have done,

@@ -200,7 +200,7 @@ func (n *node) renewals(ours, theirs []backplane.Fact) []backplane.Fact {
 	for _, f := range ours {
 		their, ok := registered[clientFact{f.Client, factKey{f.Kind, f.Name}}]
 		switch {
-		case !ok, !n.isUnplaced(their) && n.later(f.Version, their.Version), joinedEarlier(f, their) && !membershipOf(their).pending:
+		case !ok, n.replaces(f, their):
 			put = append(put, f)
 		case their.Version.Seq > 0:
 			// An older version renews it, and undoes nothing that is decided just now.
@@ -210,6 +210,16 @@ func (n *node) renewals(ours, theirs []backplane.Fact) []backplane.Fact {
 		}
 	}
 	return put
+}
+
+// replaces reports whether the node knows better than the register what became of a fact. A
+// Join or Leave that is being made is none of its business, unless it was heard of.
+func (n *node) replaces(our, their backplane.Fact) bool {
+	m := membershipOf(their)
+	if their.Kind == backplane.FactTopic && m.pending {
+		return m.op == membershipOf(our).op
+	}
+	return joinedEarlier(our, their) || !n.isUnplaced(their) && n.later(our.Version, their.Version)
 }
 
 func (r *roster) id() string {

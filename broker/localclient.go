@@ -111,9 +111,16 @@ func (n *node) hear(s *session, f backplane.Fact) (changed bool) {
 	return n.unsubscribe(s, k)
 }
 
+// joinTopics makes the session follow topics from a position on, also those that it was
+// to follow only from a later one.
 func (n *node) joinTopics(s *session, topics []string, since uint64) (changed bool) {
 	for _, topic := range topics {
-		changed = n.subscribe(s, key{kindTopic, topic}, since) || changed
+		k := key{kindTopic, topic}
+		if n.subscribe(s, k, since) {
+			changed = true
+		} else if sub := s.subscription(k); sub.since > since {
+			sub.since = since
+		}
 	}
 	return changed
 }

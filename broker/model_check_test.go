@@ -226,9 +226,6 @@ func (c *reading) gap(to int, b block) {
 
 // sinceGap is gap for the first id of a session that asked for the last while.
 func (c *reading) sinceGap(to int, b block) {
-	if !*modelStrict && c.w.stormy() {
-		return
-	}
 	epoch := c.w.truth.current
 	from := c.s.openedAt.Add(-c.s.since)
 	first := c.w.truth.bounds().First
@@ -286,7 +283,9 @@ func (c *reading) event(b block) {
 	case c.known:
 		c.moveTo(e.pos, b, false)
 	case c.s.since > 0:
-		if (*modelStrict || !c.w.stormy()) && e.time.Before(c.s.startedAt.Add(-c.s.since-maxModelLate)) {
+		// What the node had not heard of before counts as new: how late it is, it can not tell.
+		heard := e.ord <= c.w.truth.ordOf(c.s.early)
+		if heard && e.time.Before(c.s.startedAt.Add(-c.s.since-maxModelLate)) {
 			c.failf("#%d is older than asked for", serial)
 		}
 		c.delivered[e.ord] = true
@@ -308,7 +307,9 @@ func (c *reading) ephemeral(b block) {
 	}
 	var e *logged
 	for _, other := range c.w.truth.bySer[serial] {
-		if e == nil && other.ord > c.floor && (!c.known || other.pos.Epoch == c.at.Epoch) {
+		// One that was published again, after the bus had lost it, may be either.
+		stale := e != nil && !c.known && e.ord <= c.s.joinOrd
+		if (e == nil || stale) && other.ord > c.floor && (!c.known || other.pos.Epoch == c.at.Epoch) {
 			e = other
 		}
 	}
@@ -349,7 +350,7 @@ func (c *reading) reset(b block) {
 			c.failf("needless reset: at %v, the log begins at %v", c.at, b.bounds.First)
 		}
 	case ResetHistory:
-		if !strange && (*modelStrict || !c.w.stormy()) && c.pending == "" && pos.Epoch == c.at.Epoch && h.rollbacks == 0 && c.at.Seq <= h.highest && !c.s.late() && !c.w.mood.joins {
+		if !strange && c.pending == "" && pos.Epoch == c.at.Epoch && h.rollbacks == 0 && c.at.Seq <= h.highest && !c.s.late() && !c.w.mood.joins {
 			c.failf("needless reset at %v: nothing was lost", c.at)
 		}
 	case ResetPosition:
@@ -442,25 +443,7 @@ func (c *reading) topic(name string, e *logged, b block) (v verdict, late bool) 
 			v = may
 		}
 	}
-	if v != may && !*modelStrict && c.w.stormy() && c.w.everChanged(c.s.tab.client, name) {
-		v = may
-	}
 	return v, late
-}
-
-// stormy reports whether nodes miss entries, so that membership comes from the register.
-func (w *world) stormy() bool {
-	m := w.mood
-	return m.trims || m.epochs || m.rollbacks || m.loses || m.cuts || m.slow || m.lossy || m.logBytes < 1<<20 || m.retention < time.Minute
-}
-
-func (w *world) everChanged(client, topic string) bool {
-	for _, j := range w.joins {
-		if j.client == client && slices.Contains(j.topics, topic) {
-			return true
-		}
-	}
-	return false
 }
 
 // shifts returns the history of a session's following of a topic.
@@ -523,6 +506,11 @@ func (c *reading) shifts(name string) []shift {
 		if !certain && j.start < w.listed(s) && !s.settledBefore(j) {
 			v = may // the client may have been absent in between, which ends what it was joined to
 		}
+		for _, ch := range s.changes {
+			if ch.topic == name && w.seemsOlder(j, ch) {
+				v = may
+			}
+		}
 		list = append(list, shift{clock: j.start, before: -1, after: ord, v: v, late: s.late()})
 	}
 	// What this connection was told.
@@ -553,18 +541,26 @@ func (c *reading) shifts(name string) []shift {
 }
 
 // inDoubt reports whether nobody can know if a Join or Leave of the client takes effect only
-// after the connection's own: it failed, or the bus has lost its entry, so that a node
-// learns of it when it has noticed the loss.
+// after the connection's own: it failed; or the bus has lost its entry, so that a node
+// learns of it when it has noticed the loss; or it seems to be the older one.
 func (w *world) inDoubt(client, topic string, ch connChange) bool {
 	for _, j := range w.joins {
 		if j.client != client || !slices.Contains(j.topics, topic) {
 			continue
 		}
-		if !j.ok || w.controlOf(j) == nil && w.lostControl(j) > w.truth.epochs[ch.before.Epoch].startOrd {
+		lost := w.controlOf(j) == nil && w.lostControl(j) > w.truth.epochs[ch.before.Epoch].startOrd
+		if !j.ok || lost || w.seemsOlder(j, ch) {
 			return true
 		}
 	}
 	return false
+}
+
+// seemsOlder reports whether a Join or Leave came behind the connection's own, and has a
+// number that is not.
+func (w *world) seemsOlder(j *change, ch connChange) bool {
+	e := w.controlOf(j)
+	return e != nil && e.pos.Epoch == ch.at.Epoch && e.pos.Seq <= ch.at.Seq && e.ord > w.truth.ordOf(ch.at)
 }
 
 // listed returns when the register first had the session.
@@ -663,7 +659,7 @@ func (w *world) checkKicks() {
 	for _, t := range w.tabs {
 		for _, s := range t.sessions {
 			for _, k := range w.kicks {
-				if k.client == t.client && k.ok && s.identified < k.start && t.current == s && t.open() && !w.lostKick(k) {
+				if k.client == t.client && k.ok && s.identified < k.start && t.current == s && t.open() && !w.lostKick(k, s) {
 					w.failf("session %s of %s was not disconnected (%d < %d): entry %+v, joined at %v", s.sessionID(), t.client, s.identified, k.start, w.controlOf(k), s.early)
 				}
 			}
@@ -671,11 +667,14 @@ func (w *world) checkKicks() {
 	}
 }
 
-// lostKick reports whether the bus has lost the disconnect.
-func (w *world) lostKick(k *change) bool {
+// lostKick reports whether the bus has lost the disconnect, or has given it a number that it had
+// given out before, so that it seems to be older than the session.
+func (w *world) lostKick(k *change, s *tabSession) bool {
 	w.truth.mu.Lock()
 	defer w.truth.mu.Unlock()
-	return w.truth.lost || !*modelStrict && w.stormy() || w.mood.retention < time.Minute || w.controlOf(k) == nil
+	e := w.controlOf(k)
+	return w.truth.lost || w.mood.retention < time.Minute || e == nil ||
+		e.pos.Epoch == s.openedPos.Epoch && e.pos.Seq <= s.openedPos.Seq && w.truth.isAgain(e)
 }
 
 // checkEndings fails unless each session that was registered has had its disconnect

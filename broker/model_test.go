@@ -11,12 +11,11 @@ import (
 )
 
 var (
-	modelSeed   = flag.Uint64("model.seed", 0, "run the model with this seed alone")
-	modelSeeds  = flag.Uint64("model.seeds", 500, "how many seeds TestModel runs")
-	modelFirst  = flag.Uint64("model.first", 1, "the first of them; 0: a random one")
-	modelKeep   = flag.Int64("model.keep", 1, "how many seeds may fail before TestModel gives up")
-	modelStrict = flag.Bool("model.strict", false, "judge Join, Leave and Disconnect of clients also where nodes miss entries of the log")
-	modelSteps  = flag.Int("model.steps", 120, "how long a run is")
+	modelSeed  = flag.Uint64("model.seed", 0, "run the model with this seed alone")
+	modelSeeds = flag.Uint64("model.seeds", 500, "how many seeds TestModel runs")
+	modelFirst = flag.Uint64("model.first", 1, "the first of them; 0: a random one")
+	modelKeep  = flag.Int64("model.keep", 1, "how many seeds may fail before TestModel gives up")
+	modelSteps = flag.Int("model.steps", 120, "how long a run is")
 )
 
 // maxModelLate is how late the model's lines deliver.

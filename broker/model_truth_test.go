@@ -298,6 +298,21 @@ func (t *truth) ordOf(p backplane.Position) int {
 	return ord
 }
 
+// isAgain reports whether the entry's number, or a later one, had been given out before.
+func (t *truth) isAgain(e *logged) bool {
+	for _, other := range t.entries[:e.ord-1] {
+		if other.pos.Epoch == e.pos.Epoch && other.pos.Seq >= e.pos.Seq {
+			return true
+		}
+	}
+	for pos, ord := range t.marks {
+		if pos.Epoch == e.pos.Epoch && pos.Seq >= e.pos.Seq && ord < e.ord {
+			return true
+		}
+	}
+	return false
+}
+
 // between returns the entries behind from, up to and with to, that are not lost.
 func (t *truth) between(epoch string, from, to int) []*logged {
 	i := sort.Search(len(t.entries), func(i int) bool { return t.entries[i].ord > from })

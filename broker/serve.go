@@ -236,7 +236,7 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 	}
 	b.placeEpochs(ctx, facts)
 	if !absent.IsZero() && len(facts) > 0 {
-		facts = forgotten(facts, absent)
+		facts = b.node.forgotten(facts, absent)
 		b.putSoon(ctx, withTTL(facts, b.cfg.factTTL()))
 	}
 	if metadata != nil {
@@ -275,19 +275,21 @@ func (b *Broker) putSoon(ctx context.Context, facts []backplane.Fact) {
 func (b *Broker) learnLate(s *session, facts []backplane.Fact, absent Position) {
 	b.placeEpochs(b.ctx, facts)
 	if !absent.IsZero() && len(facts) > 0 {
-		facts = forgotten(facts, absent)
+		facts = b.node.forgotten(facts, absent)
 		b.roster.put(withTTL(facts, b.cfg.factTTL()))
 	}
 	b.node.learnLate(s, facts)
 }
 
-// forgotten makes of facts that have outlived the client's absence ones that say
-// that there is nothing to know.
-func forgotten(facts []backplane.Fact, at Position) []backplane.Fact {
+// forgotten makes of facts that have outlived the client's absence, which lasted until
+// at, ones that say that there is nothing to know.
+func (n *node) forgotten(facts []backplane.Fact, at Position) []backplane.Fact {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	facts = slices.Clone(facts)
 	for i := range facts {
 		f := &facts[i]
-		if f.Version.Epoch == at.Epoch && f.Version.Seq > at.Seq {
+		if n.later(f.Version, at) {
 			continue
 		}
 		switch f.Kind {

@@ -37,16 +37,14 @@ func (n *node) clientNames() []string {
 }
 
 // startOver moves the node to a position that does not continue where it was:
-// the sessions that were before it are due a reset.
-func (n *node) startOver(at backplane.Position, reason ResetReason, facts []backplane.Fact) {
+// the sessions that were before it are due a reset. It has skipped some epochs.
+func (n *node) startOver(at backplane.Position, reason ResetReason, facts []backplane.Fact, skipped []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	from := n.pos
 	n.window = newWindow(at)
 	n.pos = at
-	if from.Epoch != at.Epoch {
-		n.enter(at.Epoch, facts)
-	}
+	n.enter(at.Epoch, skipped)
 	n.relearn(facts, from, at)
 	now := time.Now()
 	for _, s := range n.sessions {
