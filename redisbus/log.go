@@ -36,6 +36,9 @@ type log struct {
 	closed bool
 	work   sync.WaitGroup // calls, and the goroutines that they start
 
+	jobs chan func()  // to workers that wait
+	idle atomic.Int32 // how many do
+
 	acked    atomic.Pointer[backplane.Position] // the highest position that a publish got
 	clock    atomic.Int64                       // how far the server's clock is ahead of ours, ns
 	warned   atomic.Int64                       // when foreign entries were last reported, Unix s
@@ -45,7 +48,7 @@ type log struct {
 var _ backplane.Log = (*log)(nil)
 
 func newLog(b *Bus, cfg backplane.Config) *log {
-	l := &log{bus: b, cfg: cfg, keys: newKeys(b.opts.prefix, cfg.Namespace)}
+	l := &log{bus: b, cfg: cfg, keys: newKeys(b.opts.prefix, cfg.Namespace), jobs: make(chan func())}
 	// A renewal is due when an eighth of it has passed; what is then left must do.
 	l.ttl = (max(cfg.RetentionAge, cfg.IdempotencyWindow, cfg.ResumeGrace) + spare) * 5 / 4
 	l.commands, l.release = commandClient(b.client)
@@ -155,7 +158,7 @@ func failed(ctx context.Context, what string, last error) error {
 	return fmt.Errorf("redisbus: %s: %w; last %v", what, err, last)
 }
 
-// attempt calls fn in a goroutine that Close waits for, because go-redis notices
+// attempt calls fn in a worker that Close waits for, because go-redis notices
 // deadlines and no other end of a context.
 func attempt[T any](ctx context.Context, l *log, timeout time.Duration, fn func(context.Context) (T, error)) (T, error) {
 	type result struct {
@@ -163,7 +166,7 @@ func attempt[T any](ctx context.Context, l *log, timeout time.Duration, fn func(
 		err   error
 	}
 	done := make(chan result, 1)
-	l.work.Go(func() { // the caller is itself counted, so this never starts from nothing
+	l.start(func() {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		reply, err := fn(ctx)
@@ -175,6 +178,37 @@ func attempt[T any](ctx context.Context, l *log, timeout time.Duration, fn func(
 	case <-ctx.Done():
 		var zero T
 		return zero, ctx.Err()
+	}
+}
+
+// maxIdle is how many workers wait for their next job.
+const maxIdle = 4
+
+// start has a worker do a job. One that waits is much faster than a new goroutine, whose
+// stack has to grow first. The caller is itself counted as work, so this never starts
+// from nothing.
+func (l *log) start(job func()) {
+	select {
+	case l.jobs <- job:
+	default:
+		l.work.Go(func() { l.worker(job) })
+	}
+}
+
+// worker does a job, and others until the log is closed or enough workers wait.
+func (l *log) worker(job func()) {
+	for {
+		job()
+		if l.idle.Add(1) > maxIdle {
+			l.idle.Add(-1)
+			return
+		}
+		select {
+		case job = <-l.jobs:
+			l.idle.Add(-1)
+		case <-l.closing.Done():
+			return
+		}
 	}
 }
 
