@@ -281,14 +281,14 @@ func TestKeysOfQuietNamespaceLive(t *testing.T) {
 	// As if almost all of that time had passed.
 	soon := time.Now().Add(time.Minute)
 	c.HSet(context.Background(), base+"meta", "until", soon.UnixMicro())
-	for _, k := range []string{"meta", "log", "producers"} {
+	for _, k := range []string{"meta", "log"} {
 		c.PExpireAt(context.Background(), base+k, soon)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- log.Follow(ctx, positions[0], &node{t: t}) }()
 	redistest.Eventually(t, "the follower renews the keys", func() error {
-		for _, k := range []string{"meta", "log", "producers"} {
+		for _, k := range []string{"meta", "log"} {
 			if ttl := c.PTTL(context.Background(), base+k).Val(); ttl < before-10*time.Second {
 				return fmt.Errorf("%s lives for %v", k, ttl)
 			}

@@ -36,14 +36,13 @@
 //
 // The log:
 //
-//	meta           hash    epoch, ends and size of the log, the server that wrote last
+//	meta           hash    epoch, ends and size of the log, the server that wrote last; and by
+//	                       producer: the number of its last batch, when that was, its positions
 //	log            stream  the entries, in chunks of those that were published together;
-//	                       <number of the last>-0: h "epoch number-before ahead count", where
-//	                       ahead is how far the id is ahead of the clock; d the length of
-//	                       each in 4 bytes, big endian, and its data
+//	                       <number of the last>-0: e "epoch number-before ahead count", where
+//	                       ahead is how far the id is ahead of the clock; a line feed; the
+//	                       length of each in 4 bytes, big endian, and its data
 //	marks          list    "number bytes time": what to trim, and when
-//	producers      hash    producer -> number of its last batch, and its positions
-//	producers.old          the same, of the retention age before
 //	keys           hash    idempotency key -> position
 //	keys.old               the same, of the window before
 //
@@ -91,8 +90,8 @@
 // give or take a 128th. What Redis needs for that is between 0.8 times as much (batches
 // of small entries) and 1.2 times (entries of more than 300 bytes, one by one). It is
 // trimmed as it is published to: a log that nobody publishes to any more keeps its
-// last entries until its keys expire. Besides, in bytes: 100 for each producer of the last two
-// retention ages, 120 for each idempotency key of the last two windows, 440 and
+// last entries until its keys expire. Besides, in bytes: 120 for each producer that published within
+// twice the time that the keys live without renewal, 120 for each idempotency key of the last two windows, 440 and
 // its topics for each session, 330 until it is settled and then 85 for each that
 // ended within the last two retention ages, 130 for each client within its grace.
 //

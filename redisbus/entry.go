@@ -28,9 +28,9 @@ func (c *chunk) last() backplane.Position { return c.entries[len(c.entries)-1].P
 // false for one that no node has written: it is no part of the log.
 func parseChunk(m redis.XMessage, scratch []backplane.Entry) (c chunk, ok bool) {
 	id, zero := strings.CutSuffix(m.ID, "-0")
-	head, _ := m.Values["h"].(string)
-	text, known := m.Values["d"].(string)
-	if !zero || !known || len(m.Values) != 2 {
+	element, _ := m.Values["e"].(string)
+	head, text, known := strings.Cut(element, "\n")
+	if !zero || !known || len(m.Values) != 1 {
 		return c, false
 	}
 	// The head is the epoch, the number before, how far the id was ahead of the clock, and

@@ -11,7 +11,7 @@ import (
 )
 
 func element(id, prev, n, data string) redis.XMessage {
-	return redis.XMessage{ID: id, Values: map[string]any{"h": "abc " + prev + " 0 " + n, "d": data}}
+	return redis.XMessage{ID: id, Values: map[string]any{"e": "abc " + prev + " 0 " + n + "\n" + data}}
 }
 
 func TestParseChunk(t *testing.T) {
@@ -32,6 +32,8 @@ func TestParseChunk(t *testing.T) {
 		"data too long":          element("12-0", "9", "1", "\x00\x00\x00\x01ab"),
 		"cut in a length":        element("12-0", "9", "1", "\x00\x00"),
 		"somebody else's fields": {ID: "12-0", Values: map[string]any{"a": "b"}},
+		"one field too many":     {ID: "12-0", Values: map[string]any{"e": good.Values["e"], "f": ""}},
+		"no end of the head":     {ID: "12-0", Values: map[string]any{"e": "abc 9 0 1"}},
 		"none":                   {ID: "12-0"},
 	} {
 		if c, ok := parseChunk(m, nil); ok {

@@ -12,7 +12,6 @@ type keys struct {
 
 	// The log.
 	meta, log, marks            string
-	producers, producersOld     string
 	idempotency, idempotencyOld string
 
 	// The register.
@@ -30,8 +29,6 @@ func newKeys(prefix, namespace string) keys {
 		meta:           base + "meta",
 		log:            base + "log",
 		marks:          base + "marks",
-		producers:      base + "producers",
-		producersOld:   base + "producers.old",
 		idempotency:    base + "keys",
 		idempotencyOld: base + "keys.old",
 		leases:         base + "leases",
@@ -53,7 +50,7 @@ func (k *keys) facts(client string) string { return k.base + "facts:" + client }
 
 // ofPublish are the keys of publish.lua.
 func (k *keys) ofPublish() []string {
-	return []string{k.meta, k.log, k.marks, k.producers, k.producersOld, k.idempotency, k.idempotencyOld}
+	return []string{k.meta, k.log, k.marks, k.idempotency, k.idempotencyOld}
 }
 
 // ofRegister are the keys of update.lua, and the first ten of collect.lua.
@@ -65,7 +62,7 @@ func (k *keys) ofRegister() []string {
 func (k *keys) ofRenew() []string {
 	return []string{
 		k.meta, k.leases, k.swept,
-		k.log, k.marks, k.producers, k.producersOld, k.idempotency, k.idempotencyOld,
+		k.log, k.marks, k.idempotency, k.idempotencyOld,
 		k.sessions, k.clients, k.nodes, k.owed, k.debts, k.collected, k.left, k.ended, k.endedOld,
 	}
 }

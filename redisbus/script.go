@@ -25,6 +25,12 @@ func newScript(parts ...string) *script {
 //go:embed lua/common.lua
 var commonLua string
 
+//go:embed lua/keys.lua
+var keysLua string
+
+//go:embed lua/text.lua
+var textLua string
+
 //go:embed lua/history.lua
 var historyLua string
 
@@ -66,16 +72,16 @@ var putLua string
 
 // The scripts, each with the parts that it needs in front of it. They are never changed.
 var (
-	publishScript  = newScript(commonLua, historyLua, publishLua)
+	publishScript  = newScript(commonLua, keysLua, historyLua, publishLua)
 	boundsScript   = newScript(commonLua, historyLua, boundsLua)
 	stateScript    = newScript(commonLua, stateLua)
-	renewScript    = newScript(commonLua, renewLua)
-	releaseScript  = newScript(commonLua, releaseLua)
-	updateScript   = newScript(commonLua, registerLua, updateLua)
-	collectScript  = newScript(commonLua, registerLua, collectLua)
-	settleScript   = newScript(commonLua, settleLua)
-	sessionsScript = newScript(commonLua, sessionsLua)
-	presenceScript = newScript(commonLua, presenceLua)
+	renewScript    = newScript(commonLua, keysLua, renewLua)
+	releaseScript  = newScript(textLua, releaseLua)
+	updateScript   = newScript(commonLua, keysLua, textLua, registerLua, updateLua)
+	collectScript  = newScript(commonLua, keysLua, textLua, registerLua, collectLua)
+	settleScript   = newScript(textLua, settleLua)
+	sessionsScript = newScript(commonLua, textLua, sessionsLua)
+	presenceScript = newScript(commonLua, textLua, presenceLua)
 	putScript      = newScript(commonLua, putLua)
 )
 

@@ -25,7 +25,7 @@ for i = 1, 1000 do
   if not page[1] then break end
   from = page[1][1]
   local fields = page[1][2]
-  local epoch, before = string.match(fields[1] == 'h' and fields[2] or '', '^(%w+) (%d+) ')
+  local epoch, before = string.match(fields[1] == 'e' and fields[2] or '', '^(%w+) (%d+) ')
   if epoch == m[1] then
     first = before
     break

@@ -8,11 +8,26 @@ local jump = 60 * 1000000
 -- limit is what no id may reach: above it Lua would round.
 local limit = 9007199254740992 - jump
 
--- server names the history of this server. It changes when a replica is promoted
--- and when the server starts again, with or without its data.
+-- server names the history of this server, in 40 digits. It changes when a replica is
+-- promoted and when the server starts again, with or without its data.
 local function server()
-  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or ''
+  local info = redis.call('INFO', 'replication')
+  local _, at = string.find(info, 'master_replid:', 1, true)
+  return at and string.sub(info, at + 1, at + 40) or ''
 end
+
+-- size and trim are the formats of what meta holds of the size of the log.
+--   total     what all entries weigh that were ever published
+--   at        when the last one was
+--   room      what total may reach,
+--   due       and how late it may be, before there is something to mark, trim or renew
+local size = '>i8i8i8i8'
+--   trimmed   what those weigh that are trimmed
+--   marked    total as the newest mark says it
+--   markedat  the time that it says
+--   oldest    the time of the oldest mark
+--   swept     when old records of producers were last removed
+local trim = '>i8i8i8i8i8'
 
 -- top returns the highest id that the log has ever had.
 local function top(log)
@@ -34,6 +49,6 @@ local function begin(meta, log, marks, epoch, now, ttl)
   last = number(math.max(now, last) + jump)
   redis.call('UNLINK', marks)
   redis.call('HSET', meta, 'epoch', epoch, 'began', last, 'last', last, 'server', server(),
-    'total', 0, 'trimmed', 0, 'marked', 0, 'markedat', 0, 'oldest', 0, 'at', 0, 'until', number(now + ttl * 1000))
+    'size', struct.pack(size, 0, 0, 0, 0), 'trim', struct.pack(trim, 0, 0, 0, 0, now), 'until', number(now + ttl * 1000))
   redis.call('PEXPIRE', meta, ttl)
 end

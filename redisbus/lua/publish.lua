@@ -1,6 +1,6 @@
 -- Appends one batch.
 --
--- KEYS  1 meta  2 log  3 marks  4 producers  5 producers.old  6 keys  7 keys.old
+-- KEYS  1 meta  2 log  3 marks  4 keys  5 keys.old
 -- ARGV  1 producer  2 number of the batch  3 name of an epoch, should one begin
 --       4 retention, us  5 retention, bytes
 --       6 idempotency window, us  7 time to live, ms
@@ -12,63 +12,87 @@
 -- Returns {1, positions} or {0}: there was a batch with a higher number. Positions
 -- are words: epoch.seq, and +n if n messages from there on are meant.
 
-local meta, log, marks, producers, keys = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6]
-local producer, batch = ARGV[1], ARGV[2]
-local age, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
-local window, ttl = tonumber(ARGV[6]), tonumber(ARGV[7])
+-- higher compares numbers in decimal digits.
+local function higher(a, b) return #a > #b or #a == #b and a > b end
+
+local meta, log, marks, keys = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local producer, batch = 'by ' .. ARGV[1], ARGV[2]
 local chunks = 8
 
-local known = redis.call('HMGET', producers, producer, '')
-local record = known[1] or redis.call('HGET', KEYS[5], producer)
-if record then
-  local n, positions = string.match(record, '^(%d+) (.*)$')
-  if n == batch then
-    redis.call('HSET', producers, producer, record) -- a write, for the WAIT that may follow
-    expire(ttl, producers)
-    return {1, positions}
-  end
-  if #n > #batch or #n == #batch and n > batch then return {0} end
+local now = clock()
+local m = redis.call('HMGET', meta, 'epoch', 'last', 'server', 'size', producer)
+local here = server()
+local previous = m[5] and string.match(m[5], '^%d+')
+
+-- append appends a chunk. It returns its number in digits or, in a table, an error.
+local function append(epoch, before, id, count, data)
+  local name = number(id)
+  local head = epoch .. ' ' .. before .. ' ' .. number(id - now) .. ' ' .. count .. '\n'
+  local reply = redis.pcall('XADD', log, name .. '-0', 'e', head .. data)
+  return type(reply) == 'table' and reply or name
 end
 
-local now = clock()
-local function read()
-  return redis.call('HMGET', meta, 'epoch', 'last', 'server', 'total', 'at', 'until', 'trimmed', 'marked', 'markedat', 'oldest')
+-- record is what is kept of the last batch of a producer.
+local function record(batch, at, positions) return batch .. ' ' .. number(at) .. ' ' .. positions end
+
+-- The common case in few steps: one chunk without a key, the producer's next batch, and
+-- nothing else to do.
+if #ARGV == chunks + 3 and ARGV[chunks] == '' and previous and higher(batch, previous) and here == m[3] then
+  local count = ARGV[chunks + 1]
+  local total, _, room, due = struct.unpack(size, m[4])
+  total = total + ARGV[chunks + 2]
+  if total < room and now < due then
+    local last = append(m[1], m[2], math.max(now, m[2] + 1) + count - 1, count, ARGV[chunks + 3])
+    if type(last) == 'string' then
+      local position = m[1] .. '.' .. last
+      if count ~= '1' then position = m[1] .. '.' .. number(last - count + 1) .. '+' .. count end
+      redis.call('HSET', meta, 'last', last, 'size', struct.pack(size, total, now, room, due),
+        producer, record(batch, now, position))
+      return {1, position}
+    end
+  end
 end
-local m = read()
+
+local age, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local window, ttl = tonumber(ARGV[6]), tonumber(ARGV[7])
+local keep = ttl * 1000 -- the records of producers
+
+if previous == batch then
+  redis.call('HSET', meta, producer, m[5]) -- a write, for the WAIT that may follow
+  return {1, string.match(m[5], '^%d+ %d+ (.*)$')}
+end
+if previous and not higher(batch, previous) then return {0} end
+
 if not m[1] then
   begin(meta, log, marks, ARGV[3], now, ttl)
-  m = read()
+  m = redis.call('HMGET', meta, 'epoch', 'last', 'server', 'size')
 end
-local epoch, last, total, at, live = m[1], tonumber(m[2]), tonumber(m[4]), tonumber(m[5]), tonumber(m[6])
-local trimmed, marked, markedat, oldest = tonumber(m[7]), tonumber(m[8]), tonumber(m[9]), tonumber(m[10])
+local epoch, last, text = m[1], tonumber(m[2]), m[2] -- text is last in digits
+local total, at = struct.unpack(size, m[4])
+local rest = redis.call('HMGET', meta, 'until', 'trim')
+local live = tonumber(rest[1])
+local trimmed, marked, markedat, oldest, swept = struct.unpack(trim, rest[2])
 if total == 0 then live = 0 end -- the log is about to be created
 
-
--- What of the record changes, but for what always does.
-local changes = {}
-local function change(field, value)
-  changes[#changes + 1] = field
-  changes[#changes + 1] = value
-end
-
-local here = server()
 local seq = math.max(now, last + 1)
-if here ~= m[3] then
-  seq = math.max(now, last) + jump
-  change('server', here)
-end
+if here ~= m[3] then seq = math.max(now, last) + jump end
 
--- Which keys were accepted before, and where.
-local seen, asked = {}, {}
+-- Which keys were accepted before, and where; nil where no message has a key.
+local seen, asked
 for i = chunks, #ARGV, 4 do
-  if ARGV[i] ~= '' then asked[#asked + 1] = ARGV[i] end
+  if ARGV[i] ~= '' then
+    seen, asked = seen or {}, asked or {}
+    asked[#asked + 1] = ARGV[i]
+  end
 end
-for i = 1, #asked, 1000 do
-  local to = math.min(i + 999, #asked)
-  for old = 0, 1 do
-    local found = redis.call('HMGET', KEYS[6 + old], unpack(asked, i, to))
-    for j = i, to do
-      seen[asked[j]] = seen[asked[j]] or found[j - i + 1]
+if seen then
+  for i = 1, #asked, 1000 do
+    local to = math.min(i + 999, #asked)
+    for old = 0, 1 do
+      local found = redis.call('HMGET', KEYS[4 + old], unpack(asked, i, to))
+      for j = i, to do
+        seen[asked[j]] = seen[asked[j]] or found[j - i + 1]
+      end
     end
   end
 end
@@ -80,23 +104,15 @@ local function mark(seq, total, at)
   if redis.call('RPUSH', marks, text) == 1 then
     redis.call('PEXPIRE', marks, ttl)
     oldest = at
-    change('oldest', number(at))
   end
   marked, markedat = total, at
-  change('marked', number(total))
-  change('markedat', number(at))
 end
 if total > marked and now - markedat >= age / 128 then mark(last, total, at) end
-
-local function append(id, count, data)
-  local head = epoch .. ' ' .. number(last) .. ' ' .. number(id - now) .. ' ' .. number(count)
-  return redis.pcall('XADD', log, number(id) .. '-0', 'h', head, 'd', data)
-end
 
 -- Positions, those of neighbours in one word.
 local words, run, length = {}, nil, 0
 local function flush()
-  if length > 1 then run = run .. '+' .. number(length) end
+  if length > 1 then run = run .. '+' .. length end
   if length > 0 then words[#words + 1] = run end
   length = 0
 end
@@ -104,34 +120,34 @@ end
 local accepted = {}
 for i = chunks, #ARGV, 4 do
   local key, count, data = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 3]
-  if key ~= '' and seen[key] then
+  if seen and seen[key] then
     flush()
     words[#words + 1] = seen[key]
   else
-    local reply = append(seq + count - 1, count, data)
-    if type(reply) == 'table' and reply.err then
+    local name = append(epoch, text, seq + count - 1, count, data)
+    if type(name) == 'table' then
       -- Somebody else's entry may be in the way; else it is an error like others.
       local highest = top(log)
-      if highest < seq + count - 1 then return reply end
+      if highest < seq + count - 1 then return name end
       if highest >= limit then
         redis.call('UNLINK', log)
         epoch, live = ARGV[3], 0
-        redis.call('HSET', meta, 'epoch', epoch, 'began', number(last))
+        redis.call('HSET', meta, 'epoch', epoch, 'began', text)
       else
         flush()
         seq = highest + 1
       end
-      reply = append(seq + count - 1, count, data)
-      if type(reply) == 'table' and reply.err then return reply end
+      name = append(epoch, text, seq + count - 1, count, data)
+      if type(name) == 'table' then return name end
     end
-    if length == 0 then run = epoch .. '.' .. number(seq) end
+    last, text = seq + count - 1, name
+    if length == 0 then run = epoch .. '.' .. (count == 1 and text or number(seq)) end
     length = length + count
     if key ~= '' then
-      seen[key] = epoch .. '.' .. number(seq)
+      seen[key] = epoch .. '.' .. text
       accepted[#accepted + 1] = key
       accepted[#accepted + 1] = seen[key]
     end
-    last = seq + count - 1
     seq = last + 1
     total = total + tonumber(ARGV[i + 2])
     if total - marked >= bytes / 128 then mark(last, total, now) end
@@ -150,23 +166,33 @@ while total - trimmed > bytes or oldest <= now - age do
 end
 if through then
   redis.call('XTRIM', log, 'MINID', number(through + 1))
-  change('trimmed', number(trimmed))
-  change('oldest', number(oldest))
 end
 
+if here ~= m[3] then redis.call('HSET', meta, 'server', here) end
 if now + ttl * 875 > live then
   for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ttl) end
-  change('until', number(now + ttl * 1000))
+  live = now + ttl * 1000
+  redis.call('HSET', meta, 'until', number(live))
 end
 
 if #accepted > 0 then
-  rotate(keys, KEYS[7], now, window, ttl)
+  rotate(keys, KEYS[5], now, window, ttl)
   for i = 1, #accepted, 1000 do
     redis.call('HSET', keys, unpack(accepted, i, math.min(i + 999, #accepted)))
   end
 end
-if not known[2] or now - tonumber(known[2]) >= age then rotate(producers, KEYS[5], now, age, ttl) end
+if now - swept >= keep then
+  local fields = redis.call('HGETALL', meta)
+  for i = 1, #fields, 2 do
+    local at = string.find(fields[i], '^by ') and string.match(fields[i + 1], '^%d+ (%d+)')
+    if at and now - at >= keep then redis.call('HDEL', meta, fields[i]) end
+  end
+  swept = now
+end
+
 local positions = table.concat(words, ' ')
-redis.call('HSET', producers, producer, batch .. ' ' .. positions)
-redis.call('HSET', meta, 'last', number(last), 'total', number(total), 'at', number(now), unpack(changes))
+local room = math.min(marked + bytes / 128, trimmed + bytes)
+local due = math.min(markedat + age / 128, oldest + age, live - ttl * 875, swept + keep)
+redis.call('HSET', meta, 'last', text, 'size', struct.pack(size, total, now, room, due),
+  'trim', struct.pack(trim, trimmed, marked, markedat, oldest, swept), producer, record(batch, now, positions))
 return {1, positions}
