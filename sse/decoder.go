@@ -33,19 +33,21 @@ type Decoder struct {
 	view     span
 	hasView  bool
 	hasData  bool
-	notASCII bool // the data may be other than ASCII
+	notPlain bool // the data may be other than ASCII
 	event    string
-	id       string
-	newID    bool // id is not yet the last event ID
 	begun    bool // a line of the block was seen
 
-	lastID   string
+	id       string        // the newest; the last event ID, unless it is of the block being read
+	newID    bool          // it is
+	oldID    string        // what was the last event ID before it
 	retry    time.Duration // the newest, for the connection
 	hasRetry bool
 	setRetry time.Duration // for the next Message
 
-	types    [8]string // event types handed out lately, so that they are allocated once
-	nextType int
+	// Lines of event types handed out lately, with their ends, so that types are allocated once; and the last of these.
+	typeLines [8]string
+	nextType  int
+	typeLine  string
 }
 
 // A DecoderOption changes a Decoder from what it is by default.
@@ -73,7 +75,7 @@ func WithCommentHook(f func(comment string)) DecoderOption {
 
 // WithLastEventID sets the last event ID to start from, for a stream that continues an earlier one.
 func WithLastEventID(id string) DecoderOption {
-	return func(d *Decoder) { d.lastID, d.id = id, id }
+	return func(d *Decoder) { d.id = id }
 }
 
 // NewDecoder returns a Decoder that reads from r. It reads ahead, at most 64 KiB beyond the line that it needs.
@@ -91,9 +93,11 @@ func NewDecoder(r io.Reader, options ...DecoderOption) *Decoder {
 //
 // At the end of the stream Next returns io.EOF and drops an unfinished event, as the standard has it. Other errors are
 // those of the reader, unchanged, ErrLineTooLong and ErrEventTooLarge. After an error Next returns the same error.
-func (d *Decoder) Next() (Message, error) {
+func (d *Decoder) Next() (m Message, err error) {
 	for d.err == nil {
-		var err error
+		if d.plainEvent(&m) {
+			return m, nil
+		}
 		line, ok := d.lines.next()
 		switch {
 		case !ok:
@@ -103,10 +107,7 @@ func (d *Decoder) Next() (Message, error) {
 		case len(line) > 0:
 			err = d.field(line)
 		default:
-			// Stores of pointers are what costs while the garbage collector runs: none without need.
-			if d.newID {
-				d.lastID, d.newID = d.id, false
-			}
+			d.newID = false
 			if !d.hasData {
 				d.reset()
 			} else if d.size() > d.maxEvent {
@@ -124,7 +125,12 @@ func (d *Decoder) Next() (Message, error) {
 
 // LastEventID returns the id to continue from: the newest one whose block is complete, with or without data. An empty
 // id in the stream clears it.
-func (d *Decoder) LastEventID() string { return d.lastID }
+func (d *Decoder) LastEventID() string {
+	if d.newID {
+		return d.oldID
+	}
+	return d.id
+}
 
 // Retry returns the reconnection time that the stream asked for last, and whether it did. A time beyond the range of a
 // Duration is the largest Duration.
@@ -157,11 +163,11 @@ func (d *Decoder) field(line []byte) error {
 		d.setID(line[4:])
 		return nil
 	case len(line) > 7 && string(line[:7]) == "event: ":
-		d.setEvent(line[7:])
+		d.event = d.eventType(line[7:])
 		return nil
 	case line[0] == ':':
 		if d.onComment != nil {
-			d.onComment(d.strings.make(afterSpace(line[1:]), d.lines.ascii))
+			d.onComment(d.strings.make(afterSpace(line[1:]), d.lines.plain))
 		}
 		return nil
 	}
@@ -173,7 +179,7 @@ func (d *Decoder) field(line []byte) error {
 	case "data":
 		return d.addData(value)
 	case "event":
-		d.setEvent(value)
+		d.event = d.eventType(value)
 	case "id":
 		d.setID(value)
 	case "retry":
@@ -186,29 +192,43 @@ func (d *Decoder) field(line []byte) error {
 }
 
 func (d *Decoder) setID(value []byte) {
-	if bytes.IndexByte(value, 0) < 0 && string(value) != d.id {
-		d.id, d.newID = d.strings.make(value, d.lines.ascii), true
+	if bytes.IndexByte(value, 0) >= 0 || string(value) == d.id {
+		return
 	}
+	if !d.newID {
+		d.oldID, d.newID = d.id, true
+	}
+	d.id = d.strings.make(value, d.lines.plain)
 }
 
-// setEvent takes the type, as a string that was handed out before if it is among those.
-func (d *Decoder) setEvent(value []byte) {
-	for _, t := range &d.types {
-		if t == string(value) {
-			d.event = t
-			return
+// eventType returns a type as a string that was handed out before, if it is among those.
+func (d *Decoder) eventType(value []byte) string {
+	for i := range d.typeLines {
+		if t := typeOf(d.typeLines[i]); t == string(value) {
+			d.typeLine = d.typeLines[i]
+			return t
 		}
 	}
-	d.event = d.strings.make(value, d.lines.ascii)
-	if len(d.event) <= maxKeptType {
-		d.types[d.nextType] = d.event
-		d.nextType = (d.nextType + 1) % len(d.types)
+	if len(value) > maxKeptType {
+		return d.strings.make(value, d.lines.plain)
 	}
+	line := typePrefix + d.strings.make(value, d.lines.plain) + "\n"
+	d.typeLine, d.typeLines[d.nextType] = line, line
+	d.nextType = (d.nextType + 1) % len(d.typeLines)
+	return typeOf(line)
+}
+
+// typeOf returns the type in a line of typeLines.
+func typeOf(line string) string {
+	if line == "" {
+		return ""
+	}
+	return line[len(typePrefix) : len(line)-1]
 }
 
 // addData keeps one line of data. What it refuses here would be refused with the whole event too, but might not end.
 func (d *Decoder) addData(value []byte) error {
-	d.notASCII = d.notASCII || !d.lines.ascii
+	d.notPlain = d.notPlain || !d.lines.plain
 	if !d.hasData {
 		d.view, d.hasView, d.hasData = d.lines.lastSpan(len(value)), true, true
 		return nil
@@ -242,7 +262,7 @@ func (d *Decoder) message() Message {
 	if d.hasView {
 		data = d.lines.buf[d.view.from:d.view.to]
 	}
-	m := Message{ID: d.lastID, Event: d.event, Data: d.strings.make(data, !d.notASCII), Retry: d.setRetry}
+	m := Message{ID: d.id, Event: d.event, Data: d.strings.make(data, !d.notPlain), Retry: d.setRetry}
 	d.setRetry = 0
 	d.reset()
 	return m
@@ -250,7 +270,7 @@ func (d *Decoder) message() Message {
 
 // reset forgets the block, and the memory that a large one needed.
 func (d *Decoder) reset() {
-	d.view, d.hasView, d.hasData, d.notASCII, d.begun = span{}, false, false, false, false
+	d.view, d.hasView, d.hasData, d.notPlain, d.begun = span{}, false, false, false, false
 	if d.event != "" {
 		d.event = ""
 	}
@@ -264,6 +284,8 @@ func (d *Decoder) reset() {
 
 // maxKeptType is the longest event type that is kept to be handed out again.
 const maxKeptType = 64
+
+const typePrefix = "event: "
 
 func afterSpace(value []byte) []byte {
 	if len(value) > 0 && value[0] == ' ' {

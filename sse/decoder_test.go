@@ -3,6 +3,7 @@ package sse_test
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -127,16 +128,17 @@ func TestStringsAreCopies(t *testing.T) {
 	for i := range 2000 {
 		v := strings.Repeat(string(rune('a'+i%26)), 1+i*7%300)
 		in.WriteString("data: " + v + "\n: " + v + "\nid: " + v + "\nevent: " + v + "\ndata: " + v + "\n\n")
+		in.WriteString("id: " + v + "\nevent: " + v + "\ndata: " + v + "\ndata: " + v + "\n\n")
 		want = append(want, v)
 	}
 	got := decode(iotest.HalfReader(strings.NewReader(in.String())))
 	for i, m := range got.Messages {
-		if v := want[i]; m != (sse.Message{ID: v, Event: v, Data: v + "\n" + v}) || got.Comments[i] != v {
+		if v := want[i/2]; m != (sse.Message{ID: v, Event: v, Data: v + "\n" + v}) || got.Comments[i/2] != v {
 			t.Fatalf("event %d: %+v, want %q", i, m, v)
 		}
 	}
-	if len(got.Messages) != len(want) {
-		t.Errorf("%d events, want %d", len(got.Messages), len(want))
+	if len(got.Messages) != 2*len(want) {
+		t.Errorf("%d events, want %d", len(got.Messages), 2*len(want))
 	}
 }
 
@@ -166,6 +168,69 @@ func TestLineEndsOfOneKind(t *testing.T) {
 		}
 		if d := time.Since(start); d > 10*time.Second {
 			t.Errorf("%q: took %v", eol, d)
+		}
+	}
+}
+
+// What lies whole in memory is read by a shorter way, which must do the same as the general rules.
+func TestPlainEvents(t *testing.T) {
+	for _, in := range []string{plainly, strings.ReplaceAll(plainly, "a", "é"), strings.ReplaceAll(plainly, "b", "\xFF")} {
+		for from := range len(in) {
+			in := "\n" + in[from:]
+			got, want := decode(strings.NewReader(in)), modelDecode([]byte(in))
+			if !got.equal(want) {
+				t.Fatalf("%q:\n got %+v\nwant %+v", in, got, want)
+			}
+			for _, limit := range []int{6, 7, 8, 9, 10, 14, 20} {
+				whole := decode(strings.NewReader(in), sse.WithLimits(limit, limit))
+				// One byte at a time no event is ever whole in memory when it begins.
+				again := decode(iotest.OneByteReader(strings.NewReader(in)), sse.WithLimits(limit, limit))
+				if !whole.equal(again) {
+					t.Fatalf("%q with a limit of %d:\n got %+v\nwant %+v", in, limit, whole, again)
+				}
+			}
+		}
+	}
+}
+
+func TestTypesAreKept(t *testing.T) {
+	var in strings.Builder
+	var want []sse.Message
+	for i := range 1000 {
+		m := sse.Message{Event: strings.Repeat(string(rune('a'+i%11)), 1+i%70), Data: "x"}
+		in.WriteString("id\nevent: " + m.Event + "\ndata: x\n\n")
+		if i%5 == 0 {
+			in.WriteString("data: x\nevent: " + m.Event + "\n\n")
+			want = append(want, m)
+		}
+		want = append(want, m)
+	}
+	if got := decode(strings.NewReader(in.String())); !slices.Equal(got.Messages, want) {
+		t.Errorf("%+v", got.Messages)
+	}
+}
+
+// Beyond what it hands out a Decoder allocates nothing for an event. Short strings share allocations of a kilobyte.
+func TestAllocations(t *testing.T) {
+	for _, s := range streams {
+		var text strings.Builder
+		n, size := 0, 0
+		for ; n < 2000; n++ {
+			e := s.event(n)
+			text.WriteString(e)
+			size += len(e)
+		}
+		in := []byte(text.String())
+		strs := 0.0
+		for _, m := range decode(strings.NewReader(text.String())).Messages {
+			if len(m.Data) > 128 || strings.Contains(m.Data, "é") {
+				strs++ // too long to share
+			}
+		}
+		// A few are for the Decoder itself and its buffer.
+		most := strs + float64(size)/1000 + 30
+		if got := testing.AllocsPerRun(3, func() { readAll(in) }); got > most {
+			t.Errorf("%s: %v allocations for %d events, want at most %v", s.name, got, n, most)
 		}
 	}
 }

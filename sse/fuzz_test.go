@@ -30,11 +30,18 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// plainly is a stream of events that are plain, and of some that are nearly so.
+const plainly = "id: 1\nevent: x\ndata: a\n\nid: 2\nevent: x\ndata: a\n\nevent: xx\nid: 3\ndata: a\n\nid: 4\nevent: y\ndata: a\ndata: b\n\n" +
+	"data: a\nid: 5\nevent: x\n\ndata: a\nid: 6\ndata: b\n\nid: 7\x00\ndata: a\n\nretry: 5\n\ndata: a\nevent: y\nevent: x\n\nid: 8\nevent: x\n\n" +
+	"id: 8\ndata: a\n\n: c\nid: 9\ndata: b\n\nid: 10\nevent: x\ndata\ndata: a\n\nid: 11\nevent: y\nevent: y\ndata: b\n\nid: 12\nevent: x\ndata: a"
+
 func FuzzDecode(f *testing.F) {
 	for _, tt := range standard {
 		f.Add([]byte(tt.in), []byte{1, 0, 3, 2}, 8, 16)
 	}
 	f.Add([]byte(strings.Repeat("data: 0123456789abcdef\r\n", 400)+"\r\n"), []byte{255, 1, 255}, 0, 0)
+	f.Add([]byte("data: x\n\n"+plainly), []byte{60, 3, 200}, 0, 0)
+	f.Add([]byte("\n"+plainly+strings.ReplaceAll(plainly, "a", "é")+strings.ReplaceAll(plainly, "b", "\xFF")), []byte{9}, 30, 60)
 	f.Fuzz(func(t *testing.T, in, sizes []byte, line, event int) {
 		whole := decode(bytes.NewReader(in), sse.WithLimits(line, event))
 		if again := decode(&pieces{in, sizes}, sse.WithLimits(line, event)); !whole.equal(again) {

@@ -2,7 +2,9 @@ package sse
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
+	"unicode/utf8"
 )
 
 // lineReader cuts a stream into lines that end in LF, CRLF or CR, and drops one leading byte order mark.
@@ -18,7 +20,7 @@ type lineReader struct {
 	lf, cr   int  // index of the first LF and CR at or after start, or len(buf) when there is none
 	skipLF   bool // the last line ended in CR: an LF that follows belongs to it
 	notFirst bool // the byte order mark can come no more
-	ascii    bool // buf has ASCII only
+	plain    bool // buf has ASCII only, and no NUL
 
 	quietReads int
 	err        error // from r, to be returned when buf is used up
@@ -50,6 +52,11 @@ func (l *lineReader) next() ([]byte, bool) {
 		l.lf = len(l.buf)
 	}
 	return l.buf[start:end:end], true
+}
+
+// skipTo makes what starts at i the next line. All before it was read, and there is no CR.
+func (l *lineReader) skipTo(i int) {
+	l.start, l.lineEnd, l.lf = i, i-1, indexFrom(l.buf, i, '\n')
 }
 
 // nextOfAnyKind does what next does, also at the start of the stream and where there is a CR.
@@ -113,7 +120,7 @@ func (l *lineReader) fill() error {
 	n, err := l.r.Read(l.buf[old:cap(l.buf)])
 	l.buf = l.buf[:old+n]
 	l.lf, l.cr = indexFrom(l.buf, old, '\n'), indexFrom(l.buf, old, '\r')
-	l.ascii = (l.ascii || old == 0) && isASCII(l.buf[old:])
+	l.plain = (l.plain || old == 0) && isPlain(l.buf[old:])
 	l.err = err
 	if n > 0 {
 		l.quietReads = 0
@@ -123,6 +130,26 @@ func (l *lineReader) fill() error {
 		}
 	}
 	return nil
+}
+
+// isPlain tells whether b has ASCII only, and no NUL.
+func isPlain(b []byte) bool {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	for len(b) >= 32 {
+		// A NUL becomes negative when 1 is taken from it.
+		w0, w1 := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+		w2, w3 := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
+		if (w0|w1|w2|w3|(w0-low)|(w1-low)|(w2-low)|(w3-low))&high != 0 {
+			return false
+		}
+		b = b[32:]
+	}
+	for _, c := range b {
+		if c == 0 || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // makeRoom moves the unfinished line to the front of a buffer with room behind it. The buffer doubles when the last read
