@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sseplane/sseplane/sse"
@@ -15,6 +16,7 @@ type Subscription struct {
 	queue     *queue
 	feed      chan sse.Event
 	errFeed   chan error
+	errAsked  atomic.Bool // ErrFeed was called
 
 	held      time.Duration // how long it has held up others; of the stream's goroutine
 	closeOnce sync.Once
@@ -22,13 +24,17 @@ type Subscription struct {
 	task      *task
 }
 
-// Feed returns the channel of events. It is closed after the subscription has ended: a moment after ErrFeed has the
-// reason, so that a select over both comes to see the reason first.
+// Feed returns the channel of events. It is closed after the subscription has ended, once the reason was taken from
+// ErrFeed, so that a select over both sees the reason first and no nil event, however busy it was. Who leaves the reason
+// there sees it closed a quarter of a second after the end, or ten seconds if ErrFeed was asked for.
 func (s *Subscription) Feed() <-chan sse.Event { return s.feed }
 
 // ErrFeed returns a channel that gets one error, when the subscription has ended and its events were taken: ErrClosed
 // after a Close, ErrSlowSubscription, or why the stream ended. It is never closed.
-func (s *Subscription) ErrFeed() <-chan error { return s.errFeed }
+func (s *Subscription) ErrFeed() <-chan error {
+	s.errAsked.Store(true)
+	return s.errFeed
+}
 
 // EventType returns what was subscribed to.
 func (s *Subscription) EventType() string { return s.eventType }
@@ -68,19 +74,24 @@ func (s *Subscription) pump() {
 }
 
 const (
-	feedGrace = 250 * time.Millisecond
-	feedPoll  = 5 * time.Millisecond
+	feedGrace      = 250 * time.Millisecond // for who reads Feed only
+	feedGraceAsked = 10 * time.Second       // for who reads both and is busy
+	feedPoll       = 5 * time.Millisecond
 )
 
 // closeFeed closes the channel of events once the error was taken from the other, or after a while, for those who read
 // only this one. A closed channel beside an error in a select would win every other time, and give a nil event. Timers
 // rather than a goroutine, because Close need not wait for this.
 func (s *Subscription) closeFeed(since time.Time) {
-	if len(s.errFeed) == 0 || time.Since(since) >= feedGrace {
+	passed, grace := time.Since(since), feedGrace
+	if s.errAsked.Load() {
+		grace = feedGraceAsked
+	}
+	if len(s.errFeed) == 0 || passed >= grace {
 		close(s.feed)
 		return
 	}
-	time.AfterFunc(feedPoll, func() { s.closeFeed(since) })
+	time.AfterFunc(feedPoll+passed/50, func() { s.closeFeed(since) })
 }
 
 // callBack moves events from the queue to f.
