@@ -198,6 +198,71 @@ func TestBodyThatIgnoresTheContext(t *testing.T) {
 	})
 }
 
+// A server that sends a byte now and then is slow, not silent: nothing is lost, and Close waits for nothing.
+func TestSlowloris(t *testing.T) {
+	drip := func(c io.WriteCloser, s string) {
+		for i := range len(s) {
+			time.Sleep(44 * time.Second)
+			if _, err := io.WriteString(c, s[i:i+1]); err != nil {
+				return
+			}
+		}
+	}
+	idle := client.WithIdleTimeout(45 * time.Second)
+	t.Run("an event comes whole", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			server := serve(body(func() io.ReadCloser {
+				r, w := io.Pipe()
+				go func() {
+					drip(w, ": a long comment\r\nid: 1\r\ndata: a\r\ndata: b\r\n\r\n")
+					w.Close()
+				}()
+				return r
+			}))
+			if got, err := collect(open(t, server, idle)); got != "1||a\nb" || err != client.ErrNoContent || server.ids() != "- 1" {
+				t.Errorf("%q, %v, ids %q", got, err, server.ids())
+			}
+		})
+	})
+	t.Run("an endless line ends at the limit", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			r, w := io.Pipe()
+			go drip(w, "data: "+strings.Repeat("x", 1000))
+			s := open(t, serve(body(func() io.ReadCloser { return r })), idle, client.WithLimits(100, 100))
+			if got, err := collect(s); got != "" || !errors.Is(err, sse.ErrLineTooLong) {
+				t.Errorf("%q, %v", got, err)
+			}
+			time.Sleep(time.Minute) // until drip has noticed
+		})
+	})
+	t.Run("Close in the middle", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			r, w := io.Pipe()
+			go drip(w, "data: a\n\n")
+			s := open(t, serve(body(func() io.ReadCloser { return r })), idle)
+			s.Events()
+			time.Sleep(time.Minute)
+			start := time.Now()
+			s.Close()
+			if d := time.Since(start); d != 0 || s.Err() != client.ErrClosed {
+				t.Errorf("took %v, %v", d, s.Err())
+			}
+			time.Sleep(time.Minute) // until drip has noticed
+		})
+	})
+	t.Run("a head that does not end", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			server := serve(silent, text("data: a\n\n"))
+			if got, err := collect(open(t, server, idle)); got != "||a" || err != client.ErrNoContent {
+				t.Errorf("%q, %v", got, err)
+			}
+			if d := server.waits()[0]; d < 31*time.Second || d > 32*time.Second {
+				t.Errorf("given up after %v", d)
+			}
+		})
+	})
+}
+
 // The client must stand a flood of reconnects by a server that does nothing but send it away.
 func TestServerThatSendsAway(t *testing.T) {
 	bubble(t, func(t *testing.T) {

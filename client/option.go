@@ -187,7 +187,8 @@ func WithIdleTimeout(d time.Duration) Option {
 }
 
 // WithRetryStatus sets which statuses are tried again. By default these are 429 and all from 500 on, because services
-// restart. 200 and 204 are never asked about.
+// restart. 200 and 204 are never asked about. If the answer has a Retry-After header, the next try does not come earlier
+// (but within a day and a half).
 func WithRetryStatus(retry func(status int) bool) Option {
 	return func(o *options) error {
 		if retry == nil {

@@ -65,6 +65,12 @@ func TestBackoff(t *testing.T) {
 		{"a huge retry", []answer{text("retry: 99999999999999999999\n\n")}, nil, []time.Duration{24 * time.Hour}},
 		{"Retry-After", []answer{status(503, "Retry-After", "7"), status(429, "Retry-After", "junk")}, nil,
 			[]time.Duration{7 * s, 2 * s}},
+		{"Retry-After that is shorter", []answer{status(503, "Retry-After", "0"), status(503, "Retry-After", "1")}, nil,
+			[]time.Duration{s, 2 * s}},
+		{"Retry-After without end", []answer{status(503, "Retry-After", "2000000000")}, nil, []time.Duration{24 * time.Hour}},
+		{"Retry-After in the past", []answer{status(503, "Retry-After", time.Date(1990, 1, 1, 0, 0, 9, 0, time.UTC).Format(http.TimeFormat))}, nil,
+			[]time.Duration{s}},
+		{"Retry-After is for one try", []answer{status(503, "Retry-After", "60"), fail}, nil, []time.Duration{60 * s, 2 * s}},
 		{"Retry-After as a date", []answer{status(503, "Retry-After", time.Date(2000, 1, 1, 0, 0, 9, 0, time.UTC).Format(http.TimeFormat))}, nil,
 			[]time.Duration{9 * s}},
 	}
