@@ -142,6 +142,16 @@ func TestStringsAreCopies(t *testing.T) {
 	}
 }
 
+type countedReads struct {
+	r io.Reader
+	n int
+}
+
+func (c *countedReads) Read(p []byte) (int, error) {
+	c.n++
+	return c.r.Read(p)
+}
+
 func TestLargeEvents(t *testing.T) {
 	long := strings.Repeat("é", 3<<20)
 	lines := strings.Repeat("x\n", 1<<20)
@@ -150,10 +160,16 @@ func TestLargeEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream := string(b.Bytes) + "data: next\n\n"
-		got := decode(strings.NewReader(stream))
-		if len(got.Messages) != 2 || got.Messages[0].Data != want || got.Messages[1].Data != "next" {
-			t.Errorf("an event of %d bytes came back wrong", len(want))
+		for _, eol := range []string{"\n", "\r\n", "\r"} {
+			stream := strings.ReplaceAll(string(b.Bytes)+"data: next\n\n", "\n", eol)
+			r := &countedReads{r: strings.NewReader(stream)}
+			got := decode(r)
+			if len(got.Messages) != 2 || got.Messages[0].Data != want || got.Messages[1].Data != "next" {
+				t.Errorf("an event of %d bytes came back wrong", len(want))
+			}
+			if most := 20 + len(stream)>>15; r.n > most {
+				t.Errorf("%d bytes with %q took %d reads, want at most %d", len(stream), eol, r.n, most)
+			}
 		}
 	}
 }

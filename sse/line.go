@@ -8,20 +8,18 @@ import (
 )
 
 // lineReader cuts a stream into lines that end in LF, CRLF or CR, and drops one leading byte order mark.
-//
-// The next LF and the next CR are each looked for once, however the stream mixes them, so that no input makes the search
-// take longer than its length.
 type lineReader struct {
 	r io.Reader
 
-	buf      []byte // buf[start:] is read and not yet returned
+	buf      []byte // buf[start:] is read and not yet returned; every line end in it was made an LF
 	start    int
 	lineEnd  int  // where the last line ended
-	lf, cr   int  // index of the first LF and CR at or after start, or len(buf) when there is none
-	skipLF   bool // the last line ended in CR: an LF that follows belongs to it
+	lf       int  // index of the first LF at or after start, or len(buf) when there is none
+	skipLF   bool // the last byte read was a CR: an LF that follows belongs to it
 	notFirst bool // the byte order mark can come no more
 	plain    bool // buf has ASCII only, and no NUL
 
+	full       bool // the last read left no room in buf
 	quietReads int
 	err        error // from r, to be returned when buf is used up
 }
@@ -36,55 +34,27 @@ const (
 // next returns the next line without its end, if all of it was read. The line is valid until fill.
 func (l *lineReader) next() ([]byte, bool) {
 	start, end := l.start, l.lf
-	if l.cr < end || l.skipLF || !l.notFirst {
-		return l.nextOfAnyKind()
-	}
 	if end >= len(l.buf) {
 		return nil, false
 	}
-	l.start, l.lineEnd = end+1, end
-	// A blank line comes so often that it is worth a look before a search.
-	if l.start >= len(l.buf) || l.buf[l.start] == '\n' {
-		l.lf = l.start
-	} else if i := bytes.IndexByte(l.buf[l.start:], '\n'); i >= 0 {
-		l.lf = l.start + i
-	} else {
-		l.lf = len(l.buf)
-	}
-	return l.buf[start:end:end], true
-}
-
-// skipTo makes what starts at i the next line. All before it was read, and there is no CR.
-func (l *lineReader) skipTo(i int) {
-	l.start, l.lineEnd, l.lf = i, i-1, indexFrom(l.buf, i, '\n')
-}
-
-// nextOfAnyKind does what next does, also at the start of the stream and where there is a CR.
-func (l *lineReader) nextOfAnyKind() ([]byte, bool) {
-	if l.skipLF && l.start < len(l.buf) {
-		l.skipLF = false
-		if l.buf[l.start] == '\n' {
-			l.start++
-			l.lf = indexFrom(l.buf, l.start, '\n')
-		}
-	}
-	start, end := l.start, l.lf
-	if l.cr < end {
-		end = l.cr
-		l.skipLF = true
-		l.cr = indexFrom(l.buf, end+1, '\r')
-	} else if end < len(l.buf) {
-		l.lf = indexFrom(l.buf, end+1, '\n')
-	} else {
-		return nil, false
-	}
-	l.start, l.lineEnd = end+1, end
+	l.skipTo(end + 1)
 	line := l.buf[start:end:end]
 	if !l.notFirst {
 		l.notFirst = true
 		line = bytes.TrimPrefix(line, []byte(bom))
 	}
 	return line, true
+}
+
+// skipTo makes what starts at i, behind an LF, the next line.
+func (l *lineReader) skipTo(i int) {
+	l.start, l.lineEnd = i, i-1
+	// A blank line comes so often that it is worth a look before a search.
+	if i < len(l.buf) && l.buf[i] == '\n' {
+		l.lf = i
+	} else {
+		l.lf = indexFrom(l.buf, i, '\n')
+	}
 }
 
 // span is a part of the buffer.
@@ -118,8 +88,9 @@ func (l *lineReader) fill() error {
 	l.makeRoom()
 	old := len(l.buf)
 	n, err := l.r.Read(l.buf[old:cap(l.buf)])
-	l.buf = l.buf[:old+n]
-	l.lf, l.cr = indexFrom(l.buf, old, '\n'), indexFrom(l.buf, old, '\r')
+	l.full = old+n == cap(l.buf)
+	l.buf = l.buf[:old+l.unifyEnds(l.buf[old:old+n])]
+	l.lf = indexFrom(l.buf, old, '\n')
 	l.plain = (l.plain || old == 0) && isPlain(l.buf[old:])
 	l.err = err
 	if n > 0 {
@@ -130,6 +101,35 @@ func (l *lineReader) fill() error {
 		}
 	}
 	return nil
+}
+
+// unifyEnds makes every CRLF and CR in b, which was just read, an LF, and returns how long b is then.
+func (l *lineReader) unifyEnds(b []byte) int {
+	n, i := 0, 0
+	if l.skipLF && len(b) > 0 {
+		l.skipLF = false
+		if b[0] == '\n' {
+			i = 1
+		}
+	}
+	for {
+		cr := indexFrom(b, i, '\r')
+		if n != i {
+			copy(b[n:], b[i:cr])
+		}
+		n += cr - i
+		if cr == len(b) {
+			return n
+		}
+		b[n] = '\n'
+		n++
+		i = cr + 1
+		if i == len(b) {
+			l.skipLF = true
+		} else if b[i] == '\n' {
+			i++
+		}
+	}
 }
 
 // isPlain tells whether b has ASCII only, and no NUL.
@@ -160,7 +160,7 @@ func (l *lineReader) makeRoom() {
 	switch {
 	case size == 0:
 		size = firstBuffer
-	case len(l.buf) == size && (size < maxKeptBuffer || len(rest) > size/2):
+	case l.full && (size < maxKeptBuffer || len(rest) > size/2):
 		size *= 2
 	case size > maxKeptBuffer && len(rest) < maxKeptBuffer/2:
 		size = maxKeptBuffer

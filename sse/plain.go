@@ -5,12 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// plainEvent reads the next event into m if it is what nearly all are: whole in memory, every line ended by LF, and
+// plainEvent reads the next event into m if it is what nearly all are: whole in memory, and
 // nothing but id, type and data. Otherwise it has done nothing, and the general rules take the event line by line, with
 // the same result in three times as long.
 func (d *Decoder) plainEvent(m *Message) bool {
 	l := &d.lines
-	if d.begun || l.skipLF || !l.notFirst || l.cr < len(l.buf) || l.lf >= len(l.buf) {
+	if d.begun || !l.notFirst || l.lf >= len(l.buf) || l.buf[l.start] == ':' {
 		return false
 	}
 	id, event, data, lines, end := findPlain(l.buf, l.start, l.lf, d.typeLine)
