@@ -162,6 +162,51 @@ func TestExactThroughRestartsOfAllReplicas(t *testing.T) {
 	t.Logf("%d numbers, %d clients, %d reconnects", published, clients, reconnects)
 }
 
+// A client whose place is not in the log any more is told so, and continues.
+func TestResetByABroker(t *testing.T) {
+	before := newReplica(t, backplane.NewMemory())
+	defer before.stop()
+	lost, err := before.broker.Load().Publish(t.Context(), broker.Topics("numbers"), sse.StringEvent{Data: "lost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReplica(t, backplane.NewMemory())
+	defer r.stop()
+	defer http.DefaultClient.CloseIdleConnections()
+	s, err := client.Open(t.Context(), r.server.URL+"?client=a", client.WithLastEventID(lost.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	resets, err := s.Subscribe("reset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reset client.Reset
+	for e, err := range s.Events() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := e.(client.Reset); ok {
+			if e.Reason == "" || e.GetId() == "" || e.GetId() == lost.String() {
+				t.Errorf("%+v", e)
+			}
+			reset = e
+			if _, err := r.broker.Load().Publish(t.Context(), broker.Topics("numbers"), sse.StringEvent{Data: "next"}); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if e.GetData() != "next" || reset.Reason == "" {
+			t.Errorf("%+v after %+v", e, reset)
+		}
+		break
+	}
+	if e := <-resets.Feed(); e != reset {
+		t.Errorf("by type: %+v, want %+v", e, reset)
+	}
+}
+
 // reader checks that the numbers which a client gets follow on each other.
 type reader struct {
 	t      *testing.T

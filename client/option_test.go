@@ -1,11 +1,13 @@
 package client_test
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/sseplane/sseplane/client"
+	"github.com/sseplane/sseplane/sse"
 )
 
 func TestLastEventIDAsHeader(t *testing.T) {
@@ -16,6 +18,35 @@ func TestLastEventIDAsHeader(t *testing.T) {
 			t.Error(server.ids())
 		}
 	})
+}
+
+func TestDefaultLimits(t *testing.T) {
+	const most = 16 << 20
+	line := func(n int) string { return "data: " + strings.Repeat("x", n-len("data: ")) + "\n" }
+	half := line(most / 2)
+	tests := []struct {
+		name, in string
+		want     error
+	}{
+		{"longest line", line(most) + "\n", client.ErrNoContent},
+		{"line too long", line(most+1) + "\n", sse.ErrLineTooLong},
+		{"large event", half + half + "\n", client.ErrNoContent},
+		{"event too large", half + half + line(20) + "\n", sse.ErrEventTooLarge},
+	}
+	for _, tt := range tests {
+		bubble(t, func(t *testing.T) {
+			n := 0
+			var last error
+			for _, err := range open(t, serve(text(tt.in))).Events() {
+				if last = err; err == nil {
+					n++
+				}
+			}
+			if !errors.Is(last, tt.want) || (n == 1) != (tt.want == client.ErrNoContent) {
+				t.Errorf("%s: %d events, %v", tt.name, n, last)
+			}
+		})
+	}
 }
 
 func TestLogger(t *testing.T) {
