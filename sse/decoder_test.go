@@ -153,8 +153,8 @@ func (c *countedReads) Read(p []byte) (int, error) {
 }
 
 func TestLargeEvents(t *testing.T) {
-	long := strings.Repeat("é", 3<<20)
-	lines := strings.Repeat("x\n", 1<<20)
+	long := strings.Repeat("é", 1<<20)
+	lines := strings.Repeat("x\n", 1<<18)
 	for _, want := range []string{long, lines, "small"} {
 		b, err := sse.NewBlock(sse.StringEvent{Data: want})
 		if err != nil {
@@ -231,7 +231,7 @@ func TestAllocations(t *testing.T) {
 	for _, s := range streams {
 		var text strings.Builder
 		n, size := 0, 0
-		for ; n < 2000; n++ {
+		for ; size < 256<<10; n++ {
 			e := s.event(n)
 			text.WriteString(e)
 			size += len(e)
