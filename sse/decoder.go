@@ -45,8 +45,7 @@ type Decoder struct {
 	setRetry time.Duration // for the next Message
 
 	// Lines of event types handed out lately, with their ends, so that types are allocated once; and the last of these.
-	typeLines [8]string
-	nextType  int
+	typeLines [32]string
 	typeLine  string
 }
 
@@ -203,19 +202,21 @@ func (d *Decoder) setID(value []byte) {
 
 // eventType returns a type as a string that was handed out before, if it is among those.
 func (d *Decoder) eventType(value []byte) string {
-	for i := range d.typeLines {
-		if t := typeOf(d.typeLines[i]); t == string(value) {
-			d.typeLine = d.typeLines[i]
-			return t
-		}
+	n := len(value)
+	if n == 0 {
+		return ""
 	}
-	if len(value) > maxKeptType {
+	if n > maxKeptType {
 		return d.strings.make(value, d.lines.plain)
 	}
-	line := typePrefix + d.strings.make(value, d.lines.plain) + "\n"
-	d.typeLine, d.typeLines[d.nextType] = line, line
-	d.nextType = (d.nextType + 1) % len(d.typeLines)
-	return typeOf(line)
+	// One place for each type, which it may share: to look it up must be cheaper than to copy it.
+	place := &d.typeLines[(n+3*int(value[0])+5*int(value[n/2])+7*int(value[n-1]))%len(d.typeLines)]
+	if typeOf(*place) != string(value) {
+		var b [len(typePrefix) + maxKeptType + len("\n")]byte
+		*place = d.strings.make(append(append(append(b[:0], typePrefix...), value...), '\n'), d.lines.plain)
+	}
+	d.typeLine = *place
+	return typeOf(*place)
 }
 
 // typeOf returns the type in a line of typeLines.

@@ -27,6 +27,7 @@ var streams = []struct {
 	}},
 	{"data=100 not ASCII,id,type", func(n int) string { return strings.Replace(full(100)(n), "xx", "é", 1) }},
 	{"data=30,id,type,CRLF", func(n int) string { return strings.ReplaceAll(full(30)(n), "\n", "\r\n") }},
+	{"data=30,20 types", func(n int) string { return fmt.Sprintf("event: t%d\ndata: %s\n\n", n%20, letters(30)) }},
 	{"comments", func(int) string { return ": heartbeat\n\n" }},
 }
 
