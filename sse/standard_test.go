@@ -66,6 +66,7 @@ var standard = []struct {
 	{"one leading byte order mark is dropped", "\uFEFFdata: a\n\n", decoded{Messages: data("a")}},
 	{"a second byte order mark is part of the name", "\uFEFF\uFEFFdata: a\n\n", decoded{}},
 	{"a later byte order mark is part of the name", "\n\uFEFFdata: a\n\n", decoded{}},
+	{"nor is one behind an event dropped", "data: a\n\n\uFEFFdata: b\n\n", decoded{Messages: data("a")}},
 	{"a byte order mark within a value stays", "data: \uFEFFa\n\n", decoded{Messages: data("\uFEFFa")}},
 	{"a byte order mark may stand before a blank line", "\uFEFF\ndata: a\n\n", decoded{Messages: data("a")}},
 	{"part of a byte order mark is not one", "\xEF\xBBdata: a\n\n", decoded{}},
