@@ -31,7 +31,8 @@ func (p *pieces) Read(b []byte) (int, error) {
 }
 
 // plainly is a stream of events that are plain, and of some that are nearly so.
-const plainly = "id: 1\nevent: x\ndata: a\n\nid: 2\nevent: x\ndata: a\n\nevent: xx\nid: 3\ndata: a\n\nid: 4\nevent: y\ndata: a\ndata: b\n\n" +
+const plainly = "id: 0123456789\n\ndata: a\n\n" +
+	"id: 1\nevent: x\ndata: a\n\nid: 2\nevent: x\ndata: a\n\nevent: xx\nid: 3\ndata: a\n\nid: 4\nevent: y\ndata: a\ndata: b\n\n" +
 	"data: a\nid: 5\nevent: x\n\ndata: a\nid: 6\ndata: b\n\nid: 7\x00\ndata: a\n\nretry: 5\n\ndata: a\nevent: y\nevent: x\n\nid: 8\nevent: x\n\n" +
 	"id: 8\ndata: a\n\n: c\nid: 9\ndata: b\n\nid: 10\nevent: x\ndata\ndata: a\n\nid: 11\nevent: y\nevent: y\ndata: b\n\nid: 12\nevent: x\ndata: a"
 
