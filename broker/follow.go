@@ -237,9 +237,10 @@ func (f *follower) runQuestions(ctx context.Context) {
 			}
 			if f.node.answer(asking, b) {
 				select {
-				case f.moved <- b.Epoch:
+				case <-f.moved: // what was said before counts no more
 				default:
 				}
+				f.moved <- b.Epoch // there is room: nobody else says so
 			}
 			return nil
 		})

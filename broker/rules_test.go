@@ -562,6 +562,27 @@ func TestRuleNodeMovesBeforeItJudges(t *testing.T) {
 	})
 }
 
+// A node that is two epochs behind does not reset a session that came with the newest one
+// when it gets to the one in between. Who is reset in the end gets all that was accepted since.
+func TestRuleNodeTwoEpochsBehindWaits(t *testing.T) {
+	onStage(t, nil, func(t *testing.T, s *stage) {
+		slow, fast := s.node("slow"), s.node("fast")
+		s.guest(slow, "ann", "") // somebody of whom the slow node has to read
+		s.publish(fast, Everyone(), "one")
+		s.bus.Line("slow").Delay(time.Second, time.Second)
+		s.truth.newEpoch(0)
+		s.publish(fast, Everyone(), "two")
+		time.Sleep(1500 * time.Millisecond) // the slow one is told of this epoch
+		s.truth.newEpoch(0)
+		pos := s.publish(fast, Everyone(), "three")
+		g, strange := s.guest(slow, "joe", pos.String()), s.guest(slow, "eve", "~nowhere.1")
+		s.publish(fast, Everyone(), "four")
+		time.Sleep(20 * time.Second)
+		g.wants("four")
+		strange.wants(`reset {"reason":"history"}`, "three", "four")
+	}, WithLease(time.Minute))
+}
+
 // Events without an id do not keep a session from being told its position.
 func TestRulePositionAmongEphemeralEvents(t *testing.T) {
 	onStage(t, nil, func(t *testing.T, s *stage) {

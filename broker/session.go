@@ -60,6 +60,7 @@ type session struct {
 	informed  bool                       // the register has answered: known had all that there was
 	began     uint64                     // where the cursor was at first
 	asked     bool                       // stateAhead: the log is known to reach the cursor
+	passedBy  backplane.Position         // stateForeign: where its node has started over meanwhile
 	lenient   bool                       // what has been trimmed was not asked for
 	notBefore time.Time                  // entries older than this, up to placedAt, do not count
 	placedAt  uint64

@@ -53,6 +53,11 @@ func (n *node) startOver(at backplane.Position, reason ResetReason, facts []back
 			n.settle(s) // it knew before this node
 			continue
 		}
+		if s.state == stateForeign && !slices.Contains(n.epochs, s.cursor.Epoch) {
+			s.passedBy = at // it may know even more: the bus is asked again
+			n.askBus()
+			continue
+		}
 		delete(n.waiting, s)
 		delete(n.scanning, s)
 		s.fallSilent()
@@ -120,6 +125,8 @@ func (n *node) answer(asking []*session, b backplane.Bounds) (moved bool) {
 			continue
 		}
 		switch {
+		case s.cursor.Epoch != b.Epoch && s.passedBy.Epoch == b.Epoch:
+			n.resetAtPosition(s, s.passedBy, ResetHistory)
 		case s.cursor.Epoch != b.Epoch:
 			n.resetNow(s, ResetHistory)
 		case s.cursor.Seq > b.Last.Seq:
