@@ -119,6 +119,36 @@ func TestMalformedLastEventID(t *testing.T) {
 	}
 }
 
+// A parameter that can not be decoded is one that nobody here has written: it is not
+// left out, which would be a gap without a word.
+func TestUndecodableLastEventID(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := start(t)
+		pos := publish(t, b, broker.Everyone(), text("before"))
+		synctest.Wait()
+		for query, want := range map[string]string{
+			"lastEventId=%zz": "%zz", "a=%&lastEventId=5;6": "5;6", "lastEventId=100%": "100%", "lastEventId=%ff+%0d%0a": "\xff \r\n",
+			"last%45ventId=%7E": "~", "lastEventId=1&lastEventId=" + pos.String(): "1",
+		} {
+			r, _ := request(t, func(r *http.Request) { r.URL.RawQuery = query })
+			k := newSink()
+			conn, err := b.Connect("joe", k, r)
+			must(t, err)
+			if conn.LastEventID() != want {
+				t.Errorf("%s: LastEventID is %q", query, conn.LastEventID())
+			}
+			(&reader{sink: k, t: t}).wantsReset(broker.ResetPosition)
+		}
+		for _, query := range []string{"", "lastEventId", "lastEventId=", "xlastEventId=5", "%zz=5"} {
+			r, _ := request(t, func(r *http.Request) { r.URL.RawQuery = query })
+			k := newSink()
+			_, err := b.Connect("joe", k, r)
+			must(t, err)
+			(&reader{sink: k, t: t}).wants()
+		}
+	})
+}
+
 // A position of another namespace, or of a log that is gone, is a reset too; one
 // question to the bus tells, for all of them, and the log is not searched.
 func TestForeignLastEventID(t *testing.T) {

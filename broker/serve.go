@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -201,11 +203,24 @@ func (b *Broker) newSession(w http.ResponseWriter, r *http.Request, c connectCon
 	return s
 }
 
+// lastEventID returns where the client says that it stopped. A parameter that is not
+// percent-encoded rightly counts as it stands: then it is no position, and a reset, where
+// leaving it out, as [url.Values] does, would make a gap that nobody hears of.
 func lastEventID(r *http.Request) string {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		return id
 	}
-	return r.URL.Query().Get(lastEventIDParam)
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name, err := url.QueryUnescape(name); err != nil || name != lastEventIDParam {
+			continue
+		}
+		if id, err := url.QueryUnescape(value); err == nil {
+			return id
+		}
+		return value
+	}
+	return ""
 }
 
 func resumePoint(r *http.Request, c connectConfig) cursor {
