@@ -126,3 +126,26 @@ func TestStartOnABusThatHangs(t *testing.T) {
 		must(t, b.Close())
 	})
 }
+
+// A call that comes while the end is under way does not wait for an answer that nobody gives any
+// more, also if its context never ends.
+func TestCallDuringTheEndDoesNotHang(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		line := backplanetest.NewFaults(newBus(), 1).Line("b")
+		b := broker.NewBroker(nil, broker.WithBackplane(line), broker.WithLease(time.Hour))
+		errs := make(chan error, 2)
+		b.SetDisconnectCallback(func(_, _ string) {
+			time.Sleep(5500 * time.Millisecond) // Close has given up waiting, and says goodbye to the bus
+			_, err := b.SendContext(context.Background(), "nobody", text("x"))
+			errs <- err
+			errs <- b.Join(context.Background(), "nobody", "room")
+		})
+		connect2(t, b, "joe").leave()
+		synctest.Wait()
+		line.Cut(backplanetest.Hang)
+		mustBe(t, b.Close(), context.DeadlineExceeded)
+		mustBe(t, <-errs, broker.ErrClosed)
+		mustBe(t, <-errs, broker.ErrClosed)
+		must(t, b.Close()) // when the goodbye is over
+	})
+}

@@ -50,8 +50,7 @@ func (a *presenceAsker) run(ctx context.Context) {
 	for {
 		select {
 		case <-a.signal:
-		case <-ctx.Done():
-			a.answer(func([]string) ([]backplane.Presence, error) { return nil, ErrClosed })
+		case <-ctx.Done(): // so do all who wait
 			return
 		}
 		a.answer(func(clients []string) (presence []backplane.Presence, err error) {
@@ -102,6 +101,8 @@ func (b *Broker) requireKnown(ctx context.Context, client string) error {
 	if b.node.hasClient(client) {
 		return nil
 	}
+	ctx, cancel := b.whileOpen(ctx)
+	defer cancel()
 	presence, err := b.presence.ask(ctx, client)
 	switch {
 	case err != nil:
@@ -119,10 +120,20 @@ func (b *Broker) requireListed(ctx context.Context, client string) error {
 	if err := b.use(ctx); err != nil {
 		return err
 	}
-	if err := b.roster.await(ctx, b.node.sessionsOf(client)); err != nil {
+	waiting, cancel := b.whileOpen(ctx)
+	defer cancel()
+	if err := b.roster.await(waiting, b.node.sessionsOf(client)); err != nil {
 		return unavailable("list the client", err)
 	}
 	return b.requireKnown(ctx, client)
+}
+
+// whileOpen returns a context that ends with ctx, and with the broker: for waiting for what
+// the broker's own goroutines do.
+func (b *Broker) whileOpen(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(b.ctx, func() { cancel(ErrClosed) })
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 func (n *node) sessionsOf(client string) []*session {

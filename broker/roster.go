@@ -272,7 +272,7 @@ func (r *roster) await(ctx context.Context, sessions []*session) error {
 		select {
 		case <-l.waiter:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 	return nil
