@@ -78,7 +78,7 @@ func Since(d time.Duration) ConnectOption {
 		if d <= 0 {
 			c.err = fmt.Errorf("%w: Since: %v, more than 0", ErrInvalidOption, d)
 		}
-		c.since = cursor{since: d}
+		c.since = cursor{since: min(d, maxDuration)}
 	})
 }
 

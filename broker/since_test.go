@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -29,6 +30,23 @@ func TestSince(t *testing.T) {
 		all.wants("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "new")
 		// A Last-Event-ID wins.
 		connectFrom(t, b, "joe", all.lastID(), broker.Since(time.Hour)).wants()
+	})
+}
+
+// The longest time is from the beginning, whatever the clocks say.
+func TestSinceEver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		wire := newUnreliable(newBus())
+		b := start(t, broker.WithBackplane(wire))
+		must(t, b.Broadcast(text("1")))
+		wire.Late(time.Second, time.Second) // so that the clock of the bus seems to be behind
+		must(t, b.Broadcast(text("2")))
+		time.Sleep(2 * time.Minute)
+		must(t, b.Broadcast(text("3")))
+		time.Sleep(2 * time.Second)
+		r := connect(t, b, "joe", broker.Since(math.MaxInt64))
+		time.Sleep(2 * time.Second)
+		r.wants("1", "2", "3")
 	})
 }
 
