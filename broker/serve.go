@@ -92,9 +92,15 @@ func (b *Broker) open(w http.ResponseWriter, r *http.Request, identify func() (C
 		b.refuse(w, r, err)
 		return nil, err
 	}
-	b.writeHeader(w, r, s)
+	if err := guarded(b.cfg.logger, writerName, func() error { b.writeHeader(w, r, s); return nil }); err != nil {
+		b.drop(s, err)
+		return nil, err
+	}
 	return s, nil
 }
+
+// writerName names the application's writer where it panics.
+const writerName = "the http.ResponseWriter"
 
 // admit makes a session of a request.
 func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (Client, error), options []ConnectOption) (*session, error) {
@@ -332,7 +338,7 @@ func (b *Broker) retry() time.Duration {
 
 // stream serves an admitted session until it ends.
 func (b *Broker) stream(ctx context.Context, s *session) error {
-	err := guarded(b.cfg.logger, "the http.ResponseWriter", func() error { return s.socket.serve(ctx, s) })
+	err := guarded(b.cfg.logger, writerName, func() error { return s.socket.serve(ctx, s) })
 	b.drop(s, err)
 	return s.reason()
 }

@@ -221,3 +221,25 @@ func TestWriterThatPanics(t *testing.T) {
 		must(t, b.Broadcast(text("x")))
 	})
 }
+
+type panickingHeaderWriter struct{ *sink }
+
+func (p panickingHeaderWriter) WriteHeader(int) { panic("in WriteHeader") }
+
+func TestWriterThatPanicsBeforeTheStream(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := start(t)
+		gone := 0
+		b.SetDisconnectCallback(func(_, _ string) { gone++ })
+		for range 2 {
+			r, _ := request(t)
+			if _, err := b.Connect("joe", panickingHeaderWriter{newSink()}, r); err == nil {
+				t.Error("no error")
+			}
+		}
+		synctest.Wait()
+		if n := b.Stats().Sessions; n != 0 || gone != 2 || b.IsClientPresent("joe") {
+			t.Errorf("%d sessions are left, %d are reported", n, gone)
+		}
+	})
+}
