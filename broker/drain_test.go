@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sseplane/sseplane/backplane/backplanetest"
 	"github.com/sseplane/sseplane/broker"
 )
 
@@ -186,5 +187,28 @@ func TestShutdownWhileConnecting(t *testing.T) {
 		if nodes[1].IsClientPresent("joe") {
 			t.Error("a session is left")
 		}
+	})
+}
+
+// A callback that has run is not repeated by another node because the end was cut short
+// before the bus had been told.
+func TestShutdownCutShortRepeatsNoCallback(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		nodes, bus := cluster(t, 1, broker.WithLease(3*time.Second))
+		line := backplanetest.NewFaults(bus, 1).Line("slow")
+		slow := start(t, broker.WithBackplane(line), broker.WithLease(3*time.Second))
+		j := new(journal)
+		for _, b := range []*broker.Broker{nodes[0], slow} {
+			b.SetDisconnectCallback(func(client, _ string) { j.note("%s", client) })
+		}
+		connect(t, slow, "joe").wants()
+		time.Sleep(5 * time.Second)
+		line.Delay(50*time.Millisecond, 50*time.Millisecond)
+		// 100 ms until the session has ended, then the callback, then 100 ms to settle it.
+		ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond)
+		defer cancel()
+		mustBe(t, slow.Shutdown(ctx), context.DeadlineExceeded)
+		time.Sleep(10 * time.Second)
+		j.wants(t, "joe")
 	})
 }

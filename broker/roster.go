@@ -251,6 +251,18 @@ func (r *roster) settleAll(ctx context.Context, debts []debt) error {
 	return nil
 }
 
+// settleRest strikes off what run has been kept from settling, so that nobody else pays it again.
+// It is called when run has returned.
+func (r *roster) settleRest(ctx context.Context) {
+	r.mu.Lock()
+	debts := r.debts
+	r.debts = nil
+	r.mu.Unlock()
+	if err := r.settleAll(ctx, debts); err != nil {
+		r.logger.Warn("sseplane: settling callbacks failed; others may repeat them", "error", err)
+	}
+}
+
 // close2 closes a channel that may be closed. Its callers hold the lock.
 func close2(c chan struct{}) {
 	select {

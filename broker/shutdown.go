@@ -151,6 +151,7 @@ func (b *Broker) teardown(ctx context.Context, drain time.Duration) {
 	closing, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
 	if b.keeper != nil {
+		b.roster.settleRest(closing)
 		b.keeper.release(closing)
 	}
 	if err := b.log.Close(closing); err != nil {
