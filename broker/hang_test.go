@@ -139,6 +139,9 @@ func TestCallDuringTheEndDoesNotHang(t *testing.T) {
 			_, err := b.SendContext(context.Background(), "nobody", text("x"))
 			errs <- err
 			errs <- b.Join(context.Background(), "nobody", "room")
+			if begun := time.Now(); b.IsClientPresent("nobody") || time.Since(begun) > 0 {
+				t.Errorf("IsClientPresent took %v", time.Since(begun))
+			}
 		})
 		connect2(t, b, "joe").leave()
 		synctest.Wait()

@@ -101,9 +101,7 @@ func (b *Broker) requireKnown(ctx context.Context, client string) error {
 	if b.node.hasClient(client) {
 		return nil
 	}
-	ctx, cancel := b.whileOpen(ctx)
-	defer cancel()
-	presence, err := b.presence.ask(ctx, client)
+	presence, err := b.askFor(ctx, client)
 	switch {
 	case err != nil:
 		return unavailable("look for the client", err)
@@ -111,6 +109,13 @@ func (b *Broker) requireKnown(ctx context.Context, client string) error {
 		return NewUnknownClientError(client)
 	}
 	return nil
+}
+
+// askFor asks the register for the presence of a client.
+func (b *Broker) askFor(ctx context.Context, client string) (backplane.Presence, error) {
+	ctx, cancel := b.whileOpen(ctx)
+	defer cancel()
+	return b.presence.ask(ctx, client)
 }
 
 // requireListed is requireKnown for what the register is to remember of the client: it
@@ -157,7 +162,7 @@ func (b *Broker) IsClientPresent(clientId string) bool {
 	if b.node.hasClient(clientId) {
 		return true
 	}
-	presence, err := b.presence.ask(ctx, clientId)
+	presence, err := b.askFor(ctx, clientId)
 	return err == nil && presence == backplane.Present
 }
 
