@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -416,4 +417,41 @@ func TestRuleLeaveThatIsBeingMadeIsNotOverwritten(t *testing.T) {
 			t.Errorf("heard %q", got)
 		}
 	})
+}
+
+// Who connects to a node that is an epoch behind keeps the topics that it names, whatever the
+// register says of the time before; if the bus does not say which of the two is older, it is told
+// to come back.
+func TestRuleFactsOfAnUnknownEpochArePlaced(t *testing.T) {
+	for fails, refused := range map[int]bool{1: false, 1000: true} {
+		t.Run(fmt.Sprint(fails), func(t *testing.T) {
+			onStage(t, nil, func(t *testing.T, s *stage) {
+				behind, ahead := s.node("behind"), s.node("ahead")
+				s.guest(behind, "joe", "")
+				if err := ahead.Join(t.Context(), "joe", "room"); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				line := s.bus.Line("behind")
+				line.Freeze()
+				synctest.Wait()
+				s.truth.newEpoch(0)
+				if err := ahead.Leave(t.Context(), "joe", "room"); err != nil {
+					t.Fatal(err)
+				}
+				line.Fail(backplanetest.Bounds, backplanetest.Before, fails)
+				g := s.comer(behind, "joe", "", FollowTopics("room"))
+				if (g.conn == nil) != refused || refused && !errors.Is(g.err, ErrUnavailable) {
+					t.Fatalf("connection %v, %v", g.conn, g.err)
+				}
+				if refused {
+					return
+				}
+				line.Calm()
+				time.Sleep(5 * time.Second)
+				s.publish(ahead, Topics("room"), "x")
+				g.wants("@", `reset {"reason":"history"}`, "x")
+			})
+		})
+	}
 }

@@ -255,7 +255,9 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 	if err != nil {
 		return err
 	}
-	b.placeEpochs(ctx, facts)
+	if err := b.placeEpochs(ctx, facts); err != nil {
+		return err
+	}
 	if !absent.IsZero() && len(facts) > 0 {
 		facts = b.node.forgotten(facts, absent)
 		b.putSoon(ctx, withTTL(facts, b.cfg.factTTL()))
@@ -270,15 +272,24 @@ func (b *Broker) register(ctx context.Context, s *session, c connectConfig, meta
 	return b.node.join(s, topics, at, informed, facts, b.retry())
 }
 
-// placeEpochs asks the bus where the epochs of facts belong that the node has not been in.
-func (b *Broker) placeEpochs(ctx context.Context, facts []backplane.Fact) {
+// placeEpochs asks the bus where the epochs of facts belong that the node has not been in. Without
+// an answer nobody can tell whether the node or the register knows better.
+func (b *Broker) placeEpochs(ctx context.Context, facts []backplane.Fact) error {
 	if !b.node.unplaced(facts) {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, registerPatience)
 	defer cancel()
-	if bounds, err := b.log.Bounds(ctx); err == nil {
-		b.node.placeEpochs(facts, bounds.Epoch)
+	for attempt := 0; ; attempt++ {
+		bounds, err := b.log.Bounds(ctx)
+		if err == nil {
+			b.node.placeEpochs(facts, bounds.Epoch)
+			return nil
+		}
+		sleep(ctx, backoff(attempt))
+		if ctx.Err() != nil {
+			return unavailable("connect", err)
+		}
 	}
 }
 
@@ -294,7 +305,10 @@ func (b *Broker) putSoon(ctx context.Context, facts []backplane.Fact) {
 // learnLate takes over what the register has said of a session's client only when
 // its stream had begun.
 func (b *Broker) learnLate(s *session, facts []backplane.Fact, absent Position) {
-	b.placeEpochs(b.ctx, facts)
+	if err := b.placeEpochs(b.ctx, facts); err != nil {
+		s.end(err, newFarewellFrame(b.retry()))
+		return
+	}
 	if !absent.IsZero() && len(facts) > 0 {
 		facts = b.node.forgotten(facts, absent)
 		b.roster.put(withTTL(facts, b.cfg.factTTL()))
