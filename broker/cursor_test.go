@@ -323,7 +323,7 @@ func TestResumeFromAnAuthorsID(t *testing.T) {
 		connectFrom(t, b, "joe", "m4").wantsReset(broker.ResetPosition)
 		must(t, b.Broadcast(ev("m1", "again")))
 		synctest.Wait()
-		connectFrom(t, b, "joe", "m1").wants() // the newest of that name
+		connectFrom(t, b, "joe", "m1").wantsReset(broker.ResetPosition) // which of the two it was, nobody knows
 		if wire.count("Read") != 0 {
 			t.Error("the log was read")
 		}

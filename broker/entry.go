@@ -72,6 +72,8 @@ type entry struct {
 	// framed is what sockets are given, made when first needed. The node's lock
 	// guards it.
 	framed *frame
+	// ambiguous: an earlier event of the window had the same author's id.
+	ambiguous bool
 }
 
 var errMalformedEntry = errors.New("broker: malformed entry")

@@ -171,7 +171,7 @@ func (n *node) place(s *session, c cursor, greeting time.Duration) {
 		s.cursor = c.pos
 	case c.text != "":
 		e := n.window.authors[c.text]
-		if e == nil || !s.follows(e.event.to) {
+		if e == nil || e.ambiguous || !s.follows(e.event.to) {
 			n.resetNow(s, ResetPosition)
 			return
 		}

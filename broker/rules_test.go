@@ -434,10 +434,27 @@ func TestRuleAuthorsIDs(t *testing.T) {
 		s.publish(a, Topics("t"), "2")
 		s.guest(a, "cut", "mine", FollowTopics("t")).wants("2")
 		s.guest(a, "other", "mine").wants(`reset {"reason":"position"}`) // not an event of its own
+		// An id that is used again is no place any more, also when the first event has left the window.
+		for range 2 {
+			if _, err := a.Publish(t.Context(), Topics("t"), sse.StringEvent{Id: "mine", Data: "1"}); err != nil {
+				t.Fatal(err)
+			}
+			s.publish(a, Topics("other"), "3", "4", "5", "6")
+			s.guest(a, "again", "mine", FollowTopics("t")).wants(`reset {"reason":"position"}`)
+		}
 		if _, err := a.Publish(t.Context(), Topics("t"), sse.StringEvent{Id: pos.String(), Data: "x"}); !errors.Is(err, ErrInvalidEvent) {
 			t.Errorf("an author's id that is a position: %v", err)
 		}
-	})
+		for i := range 20 {
+			if _, err := a.Publish(t.Context(), Topics("t"), sse.StringEvent{Id: fmt.Sprint("mine ", i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := len(a.node.window.authors); n >= 10 {
+			t.Errorf("%d ids of authors are kept", n)
+		}
+	}, WithWindow(2<<10))
 }
 
 // A reset that concerns everybody is spread over a couple of seconds, comes once, and no

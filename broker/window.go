@@ -48,6 +48,7 @@ func (w *window) add(e *entry) {
 		list.push(e)
 	}
 	if e.event != nil && e.event.authorID != "" {
+		e.ambiguous = w.authors[e.event.authorID] != nil
 		w.authors[e.event.authorID] = e
 	}
 }
