@@ -60,7 +60,8 @@ func (s *stopping) closed() bool {
 // closer if they are so many that most of the time that ctx leaves (5 seconds if it
 // has no deadline) would not do; what was published is published, and
 // the disconnect callbacks run. It blocks until all that is done, or ctx ends: then
-// the rest is cut short and it returns ctx's error.
+// the rest is cut short and it returns ctx's error. A client that takes nothing any more, not
+// even the goodbye, holds it up until then, or until its connection is closed (http.Server.Close).
 //
 // Called from a hook it begins the end and does not wait, like Close.
 //

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -69,6 +70,42 @@ func TestTerminate(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	if want := "client=joe session=" + session; strings.Count(stderr.String(), want) != 1 {
+		t.Errorf("no line, or several, with %q in\n%s", want, &stderr)
+	}
+}
+
+// TestTerminateWithAReaderThatStopsReading: one that takes nothing, not even a goodbye, does not
+// keep the replica from ending in time, and in order.
+func TestTerminateWithAReaderThatStopsReading(t *testing.T) {
+	var stderr bytes.Buffer
+	const drain = 2 * time.Second
+	cmd, addresses := command(t, &stderr, 1, "-node", "solo", "-listen", "127.0.0.1:0", "-drain", drain.String())
+	url := addresses[0]
+	eventually(t, "it is ready", func() bool { status, _ := call(t, "GET", url+"/readyz", ""); return status == http.StatusOK })
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /events?client=joe HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is connected", func() bool { status, _ := call(t, "GET", url+"/presence/joe", ""); return status == http.StatusOK })
+	eventually(t, "its socket is full", func() bool {
+		ok(t, "POST", url+"/broadcast", strings.Repeat("x", 512<<10))
+		return ok(t, "GET", url+"/stats", "").(map[string]any)["catchingUp"] == 1.0
+	})
+	began := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it did not exit with 0: %v", err)
+	}
+	if took := time.Since(began); took > drain+time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if want := "client=joe session="; strings.Count(stderr.String(), want) != 1 {
 		t.Errorf("no line, or several, with %q in\n%s", want, &stderr)
 	}
 }

@@ -79,6 +79,10 @@ func (r *replica) ready() bool { return r.broker.Ready() == nil }
 func (r *replica) drain(within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
+	// Who takes nothing any more, not even a goodbye, is cut off while there is time for the
+	// rest: the broker has told all others by then.
+	stuck := time.AfterFunc(within*9/10, func() { _ = r.server.Close() })
+	defer stuck.Stop()
 	err := r.broker.Shutdown(ctx)
 	if e := r.server.Shutdown(ctx); e != nil {
 		_ = r.server.Close()
