@@ -1,11 +1,14 @@
 package broker
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sseplane/sseplane/backplane"
 )
 
 // A connection whose setting up has taken so long that the node can not tell any more what
@@ -78,3 +81,34 @@ func TestRuleResetEmptiesTheQueue(t *testing.T) {
 		g.wants("@", `reset {"reason":"history"}`, "4")
 	})
 }
+
+// What the bus says last of its epoch is what the follower hears, also when it has not heard the
+// one before yet.
+func TestRuleTheLastAnswerCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nd := newNode(defaultConfig(), new(counters))
+		at := Position{Epoch: "e1", Seq: 1}
+		nd.begin(backplane.Page{After: at, Upto: at})
+		nd.waiting[&session{state: stateForeign, cursor: Position{Epoch: "e3", Seq: 5}}] = struct{}{}
+		f := newFollower(nd, boundsLog{bounds: backplane.Bounds{Epoch: "e3"}}, defaultConfig())
+		f.moved <- "e2"
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); f.runQuestions(ctx) }()
+		nd.askBus()
+		synctest.Wait()
+		if epoch := <-f.moved; epoch != "e3" {
+			t.Errorf("the follower hears of %s", epoch)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// boundsLog is a log that knows where it ends.
+type boundsLog struct {
+	backplane.Log
+	bounds backplane.Bounds
+}
+
+func (l boundsLog) Bounds(context.Context) (backplane.Bounds, error) { return l.bounds, nil }
