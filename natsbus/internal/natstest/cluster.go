@@ -23,10 +23,8 @@ type Cluster struct {
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
-	var routes [3]int
-	for i := range c.Servers {
-		routes[i] = freePort(t)
-	}
+	ports := freePorts(t, 6)
+	clients, routes := ports[:3], ports[3:]
 	for i := range c.Servers {
 		for j := range c.Servers {
 			if i != j {
@@ -35,7 +33,7 @@ func StartCluster(t testing.TB) *Cluster {
 		}
 	}
 	for i := range c.Servers {
-		s := newServer(t, fmt.Sprint("n", i), freePort(t))
+		s := newServer(t, fmt.Sprint("n", i), clients[i])
 		var to []string
 		for j := range c.Servers {
 			if i != j {
@@ -56,7 +54,7 @@ func StartCluster(t testing.TB) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("the cluster holds a stream", func() error {
+	c.Eventually("the cluster holds a stream", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "up", Subjects: []string{"up"}, Replicas: 3, Storage: jetstream.MemoryStorage})
@@ -68,7 +66,8 @@ func StartCluster(t testing.TB) *Cluster {
 	return c
 }
 
-func (c *Cluster) eventually(what string, f func() error) {
+// Eventually waits until f succeeds: a cluster that elects refuses for a while.
+func (c *Cluster) Eventually(what string, f func() error) {
 	c.t.Helper()
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		err := f()
@@ -76,6 +75,9 @@ func (c *Cluster) eventually(what string, f func() error) {
 			return
 		}
 		if time.Now().After(end) {
+			for _, s := range c.Servers {
+				c.t.Logf("server %s:\n%s", s.Name, s.log.tail())
+			}
 			c.t.Fatalf("not within 30 s: %s: %v", what, err)
 		}
 	}
@@ -113,7 +115,7 @@ func (c *Cluster) Isolate(i int, f func(*Proxy)) {
 func (c *Cluster) Leader(stream string) int {
 	c.t.Helper()
 	leader := -1
-	c.eventually("stream "+stream+" has a leader", func() error {
+	c.Eventually("stream "+stream+" has a leader", func() error {
 		nc, err := nats.Connect(c.URL(), nats.Timeout(time.Second))
 		if err != nil {
 			return err

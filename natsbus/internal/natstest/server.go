@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -85,10 +86,16 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// tail returns the end of it.
+func (l *lockedBuffer) tail() string {
+	all := l.String()
+	return all[max(0, len(all)-4096):]
+}
+
 // Start runs a server of its own. Lines of extra go into its configuration.
 func Start(t testing.TB, extra ...string) *Server {
 	t.Helper()
-	s := newServer(t, "single", freePort(t))
+	s := newServer(t, "single", freePorts(t, 1)[0])
 	s.configure(strings.Join(extra, "\n"))
 	s.Run()
 	s.Await()
@@ -135,7 +142,13 @@ func (s *Server) Run() {
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		_ = cmd.Wait() // that it was killed is no news
+		err := cmd.Wait()
+		s.mu.Lock()
+		itself := s.process == cmd // nobody has asked for it
+		s.mu.Unlock()
+		if itself {
+			s.t.Errorf("server %s has ended by itself: %v\n%s", s.Name, err, s.log.tail())
+		}
 	}()
 	s.process, s.exited = cmd, exited
 }
@@ -152,7 +165,7 @@ func (s *Server) Await() {
 			return
 		}
 		if time.Now().After(end) {
-			s.t.Fatalf("server %s does not answer: %v\n%s", s.Name, err, s.log.String())
+			s.t.Fatalf("server %s does not answer: %v\n%s", s.Name, err, s.log.tail())
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -206,15 +219,25 @@ func (s *Server) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.port
 // Addr returns the host and port of URL.
 func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 
-// freePort returns a port that nobody listens on.
-func freePort(t testing.TB) int {
+// freePorts returns n ports that nobody listens on. They are none of those that
+// systems give to outgoing connections, which begin at 32768 or later: one of them
+// might take a port before the server does, or while the server is down.
+func freePorts(t testing.TB, n int) []int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var ports []int
+	for range 1000 {
+		port := 10_000 + rand.IntN(22_000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		defer l.Close() // when all are found, so that they differ
+		if ports = append(ports, port); len(ports) == n {
+			return ports
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("no %d ports are free", n)
+	return nil
 }
 
 // Connect makes a connection, closed at the end of the test.
