@@ -141,10 +141,11 @@ func TestClusterFaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		log, err := js.Stream(within(t), stream)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var log jetstream.Stream
+		c.Eventually("the cluster answers", func() (err error) {
+			log, err = js.Stream(within(t), stream)
+			return err
+		})
 		// Followers that are just changing their consumers have none for a moment.
 		ctx, n := within(t), 0
 		for n == 0 && ctx.Err() == nil {
