@@ -64,7 +64,7 @@ func (l *link) judge(a ack, err error, sent time.Time, ctx context.Context) {
 	switch {
 	case err == nil && !a.Duplicate:
 		l.answered()
-	case err != nil && code(err) == 0 && ctx.Err() == nil:
+	case err != nil && code(err) == 0 && transient(err) && ctx.Err() == nil:
 		l.unanswered(sent)
 	}
 }

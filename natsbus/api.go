@@ -53,7 +53,7 @@ func (l *link) api(ctx context.Context, method string, ask, answer any) error {
 	sent := time.Now()
 	msg, err := l.request(ctx, &nats.Msg{Subject: apiPrefix + method, Data: body}, apiTimeout)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && transient(err) {
 			l.unanswered(sent) // that there is an answer would prove nothing
 		}
 		return err
@@ -83,7 +83,16 @@ func (l *link) request(ctx context.Context, m *nats.Msg, timeout time.Duration) 
 	if err == nil {
 		return msg, nil
 	}
-	return nil, fmt.Errorf("natsbus: %s: %w", m.Subject, l.explain(err, sent))
+	return nil, fmt.Errorf("natsbus: %s: %w", m.Subject, tooLarge(l.explain(err, sent)))
+}
+
+// tooLarge says in the contract's words what the client's library says of a message
+// that the server would not take.
+func tooLarge(err error) error {
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return fmt.Errorf("%w (%w)", backplane.ErrTooLarge, err)
+	}
+	return err
 }
 
 // code returns the JetStream error code in err, or 0.

@@ -77,7 +77,7 @@ func (a *asker) ask(room int) *question {
 // send sends request n of the question.
 func (q *question) send(n int, m *nats.Msg) error {
 	m.Reply = q.asker.inbox + strconv.FormatUint(q.id, 36) + "." + strconv.Itoa(n)
-	return q.asker.link.nc.PublishMsg(m)
+	return tooLarge(q.asker.link.nc.PublishMsg(m))
 }
 
 func (q *question) close() {

@@ -56,7 +56,7 @@ const commandVersion = 1
 
 // parseCommand reads a command. It returns errForeign for what is none.
 func parseCommand(data []byte) (c command, err error) {
-	if len(data) == 0 || data[0] != '{' || json.Unmarshal(data, &c) != nil || c.Version == 0 {
+	if data = unpack(data); data == nil || json.Unmarshal(data, &c) != nil || c.Version == 0 {
 		return c, errForeign
 	}
 	if c.Version != commandVersion {

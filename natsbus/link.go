@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ type link struct {
 	downErr error         // why it is not up
 	refused error         // the newest asynchronous error, and when it came
 	refusal time.Time
+	unheard error // why answers do not arrive, if the server has refused a subscription
 
 	silent time.Time // since when requests go unanswered; zero: they do not
 	heard  time.Time // of the newest of them
@@ -131,7 +133,7 @@ func (l *link) setUp(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.up, l.downErr = err == nil, err
-	l.silent = time.Time{}
+	l.silent, l.unheard = time.Time{}, nil
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
@@ -166,6 +168,9 @@ func (l *link) asyncError(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused, l.refusal = err, time.Now()
+	if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), "Subscription") {
+		l.unheard = err
+	}
 }
 
 // explain adds to the error of a request what the server said meanwhile: a
@@ -173,6 +178,9 @@ func (l *link) asyncError(err error) {
 func (l *link) explain(err error, since time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.unheard != nil {
+		return fmt.Errorf("%w (%w)", err, l.unheard)
+	}
 	if l.refused != nil && l.refusal.After(since) && errors.Is(l.refused, nats.ErrPermissionViolation) {
 		return fmt.Errorf("%w (%w)", err, l.refused)
 	}

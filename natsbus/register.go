@@ -59,11 +59,12 @@ func (l *busLog) Update(ctx context.Context, node string, add []backplane.Sessio
 			all = backplane.UpdateResult{}
 		}
 	}()
+	limit := l.main.messageLimit(commandBytes)
 	joined := make(map[string]struct{})
 	seen := make(map[string]struct{}) // clients whose facts are there
 	for first := true; first || len(add) > 0 || len(end) > 0; first = false {
 		c := command{Op: opUpdate, Node: node}
-		c.Add, add = portion(sessionsJSON, add, func(s backplane.Session) int {
+		c.Add, add = portion(limit, sessionsJSON, add, func(s backplane.Session) int {
 			n := 64 + len(s.ID) + len(s.Client) + len(s.NodeName)
 			for _, t := range s.Topics {
 				n += 8 + len(t)
@@ -71,7 +72,7 @@ func (l *busLog) Update(ctx context.Context, node string, add []backplane.Sessio
 			return n
 		})
 		if len(add) == 0 { // ends come behind all that is added
-			c.End, end = portion(slices.Clone[[]string], end, func(id string) int { return 8 + len(id) })
+			c.End, end = portion(limit, slices.Clone[[]string], end, func(id string) int { return 8 + len(id) })
 		}
 		res, err := l.register.do(ctx, c)
 		if err != nil {
@@ -96,11 +97,12 @@ func (l *busLog) Update(ctx context.Context, node string, add []backplane.Sessio
 	return all, nil
 }
 
-// portion cuts what goes into one command off the front of items.
-func portion[T, U any](convert func([]T) []U, items []T, size func(T) int) ([]U, []T) {
+// portion cuts what goes into one command off the front of items: limit bytes, about, or
+// one item.
+func portion[T, U any](limit int, convert func([]T) []U, items []T, size func(T) int) ([]U, []T) {
 	bytes, n := 0, 0
 	for n < len(items) && n < commandSessions {
-		if bytes += size(items[n]); bytes > commandBytes && n > 0 {
+		if bytes += size(items[n]); bytes > limit && n > 0 {
 			break
 		}
 		n++
@@ -148,7 +150,7 @@ func (l *busLog) Settle(ctx context.Context, node string, debts []backplane.Debt
 	}
 	for len(keys) > 0 {
 		c := command{Op: opSettle, Node: node}
-		c.Debts, keys = portion(slices.Clone[[]debtKey], keys, func(k debtKey) int { return 24 + len(k.Name) })
+		c.Debts, keys = portion(l.main.messageLimit(commandBytes), slices.Clone[[]debtKey], keys, func(k debtKey) int { return 24 + len(k.Name) })
 		if _, err := l.register.do(ctx, c); err != nil {
 			return err
 		}
@@ -272,7 +274,7 @@ func (l *busLog) Put(ctx context.Context, facts []backplane.Fact) (err error) {
 	}
 	for len(out) > 0 {
 		c := command{Op: opPut, Epoch: e.Epoch}
-		c.Facts, out = portion(slices.Clone[[]factJSON], out, func(f factJSON) int {
+		c.Facts, out = portion(l.main.messageLimit(commandBytes), slices.Clone[[]factJSON], out, func(f factJSON) int {
 			return 96 + len(f.Client) + len(f.Name) + len(f.Value)*4/3
 		})
 		if _, err := l.register.do(ctx, c); err != nil {

@@ -1,9 +1,9 @@
 package natsbus
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -102,7 +102,7 @@ func (r *replica) try(ctx context.Context, c *command) (result, error) {
 		r.doubt[c.Node] = append(c.Redo[:len(c.Redo):len(c.Redo)], c.ID)
 		r.mu.Unlock()
 	}
-	data, err := json.Marshal(c)
+	data, err := c.encode(r.log.main.messageLimit(commandBytes))
 	if err != nil {
 		return result{}, fatal{err}
 	}
@@ -143,9 +143,19 @@ func (r *replica) try(ctx context.Context, c *command) (result, error) {
 			}
 			patience.Reset(2 * resultPatience)
 		case <-ctx.Done():
-			return result{}, ctx.Err()
+			return result{}, cmp.Or(r.trouble(), ctx.Err())
 		}
 	}
+}
+
+// trouble returns why the replica does not follow at the moment, or nil.
+func (r *replica) trouble() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.source == nil {
+		return nil
+	}
+	return r.source.state().trouble
 }
 
 // store stores a message in the register's stream, in one try.
@@ -325,7 +335,7 @@ func (r *replica) verdict(ctx context.Context, a anchor) (bool, error) {
 	l := r.log
 	seq, _ := message(a.Seq)
 	look := command{Version: commandVersion, ID: rand.Text()[:16], Op: opLook, Grace: l.cfg.ResumeGrace, Keep: max(l.cfg.RetentionAge, l.cfg.ResumeGrace)}
-	data, err := json.Marshal(&look)
+	data, err := look.encode(commandBytes)
 	if err != nil {
 		return false, err
 	}

@@ -292,7 +292,7 @@ func (r *replica) snapshot(ctx context.Context) {
 	c := command{Version: commandVersion, Op: opHead, Base: base}
 	id := "s-" + strconv.FormatUint(mathrand.Uint64(), 36) + "-"
 	for i := 0; len(data) > 0; i++ {
-		n := min(len(data), snapshotPart)
+		n := min(len(data), l.main.messageLimit(snapshotPart))
 		var seq uint64
 		err := retry(ctx, func(ctx context.Context) (err error) {
 			seq, err = r.put(ctx, l.names.part(), id+strconv.Itoa(i), data[:n], nil)
@@ -305,7 +305,7 @@ func (r *replica) snapshot(ctx context.Context) {
 		c.Parts = append(c.Parts, seq)
 	}
 	c.ID = id
-	out, err := json.Marshal(&c)
+	out, err := c.encode(commandBytes)
 	if err != nil {
 		return
 	}

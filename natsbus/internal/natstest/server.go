@@ -102,6 +102,18 @@ func Start(t testing.TB, extra ...string) *Server {
 	return s
 }
 
+// StartPlain runs a server without JetStream.
+func StartPlain(t testing.TB) *Server {
+	t.Helper()
+	s := newServer(t, "plain", freePorts(t, 1)[0])
+	if err := os.WriteFile(s.conf, fmt.Appendf(nil, "listen: 127.0.0.1:%d\n", s.port), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Run()
+	s.Await()
+	return s
+}
+
 func newServer(t testing.TB, name string, port int) *Server {
 	t.Helper()
 	dir := t.TempDir()
