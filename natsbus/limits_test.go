@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,16 +113,60 @@ func TestNotLate(t *testing.T) {
 	}
 }
 
+// full makes the device of a server full, and free puts that right; the server is
+// restarted either way where it has to be.
+type full struct {
+	begin func(*testing.T, *natstest.Server)
+	fill  func(*testing.T, *natstest.Server)
+	free  func(*testing.T, *natstest.Server)
+}
+
+// TestDeviceFull: publishers get an error in time, nothing that was accepted is lost, and
+// what was in doubt counts once.
 func TestDeviceFull(t *testing.T) {
+	nothing := func(*testing.T, *natstest.Server) {}
+	limited := func(kib int) func(*testing.T, *natstest.Server) {
+		return func(_ *testing.T, s *natstest.Server) {
+			s.Kill()
+			s.FileLimit = kib
+			s.Run()
+			s.Await()
+		}
+	}
+	for name, f := range map[string]full{
+		"files may not grow": {nothing, limited(256), limited(0)},
+		"a file system that is full": {
+			func(t *testing.T, s *natstest.Server) {
+				s.Kill()
+				s.Mount(24 << 20)
+				s.Run()
+				s.Await()
+			},
+			func(t *testing.T, s *natstest.Server) {
+				if err := os.WriteFile(filepath.Join(s.Dir, "filler"), make([]byte, 23<<20), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
+					t.Fatal(err)
+				}
+			},
+			func(t *testing.T, s *natstest.Server) {
+				if err := os.Remove(filepath.Join(s.Dir, "filler")); err != nil {
+					t.Fatal(err)
+				}
+				s.Restart() // it does not come back by itself
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) { deviceFull(t, f) })
+	}
+}
+
+func deviceFull(t *testing.T, f full) {
 	s := natstest.Start(t)
+	f.begin(t, s)
 	cfg := config()
 	cfg.RetentionBytes = 16 << 20
 	l := openLog(t, s.URL(), cfg)
 	p := newPast(t, l, 10)
-	s.Kill()
-	s.FileLimit = 256
-	s.Run()
-	s.Await()
+	f.fill(t, s)
 	large := strings.Repeat("x", 64<<10)
 	var accepted []backplane.Position
 	var err error
@@ -144,10 +190,7 @@ func TestDeviceFull(t *testing.T) {
 		t.Fatal("the device is full, and all is accepted")
 	}
 	t.Logf("after %d: %v", len(accepted), err)
-	s.Kill()
-	s.FileLimit = 0
-	s.Run()
-	s.Await()
+	f.free(t, s)
 	// The same batch again counts once, and what was accepted is there.
 	positions, err := l.Publish(within(t), batch("filler", number, large))
 	if err != nil {
