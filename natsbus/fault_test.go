@@ -2,11 +2,13 @@ package natsbus_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/sseplane/sseplane/broker"
 	"github.com/sseplane/sseplane/natsbus"
 	"github.com/sseplane/sseplane/natsbus/internal/natstest"
 )
@@ -17,10 +19,29 @@ func hold(d time.Duration) { time.Sleep(d) }
 func TestServerRestart(t *testing.T) {
 	s := natstest.Start(t)
 	w := newWorld(t, config(), []string{s.URL(), s.URL()})
-	for range 3 {
+	w.registers("before")
+	for i := range 3 {
 		s.Restart()
 		t.Logf("flows after %v", w.flows())
+		w.registers(fmt.Sprint(i))
 	}
+	w.check()
+}
+
+func TestServerPaused(t *testing.T) {
+	s := natstest.Start(t)
+	w := newWorld(t, config(), []string{s.URL(), s.URL()})
+	w.registers("before")
+	s.Pause()
+	for _, n := range w.nodes {
+		if took := n.wait(t, "it says that it is out of touch", func() bool { return n.link != nil }); took > 2*time.Second {
+			t.Errorf("%s said so after %v", n.name, took)
+		}
+	}
+	hold(12 * time.Second)
+	s.Resume()
+	t.Logf("flows after %v", w.flows())
+	w.registers("after")
 	w.check()
 }
 
@@ -28,6 +49,7 @@ func TestConnectionCut(t *testing.T) {
 	s := natstest.Start(t)
 	p := natstest.NewProxy(t, s.Addr())
 	w := newWorld(t, config(), []string{p.URL(), s.URL()})
+	w.registers("before")
 	t.Run("closed", func(t *testing.T) {
 		p.Drop()
 		t.Logf("flows after %v", w.flows())
@@ -52,6 +74,7 @@ func TestConnectionCut(t *testing.T) {
 		p.Heal()
 		t.Logf("flows after %v", w.flows())
 	})
+	w.registers("after")
 	w.check()
 }
 
@@ -109,8 +132,16 @@ func TestClusterFaults(t *testing.T) {
 		s.Run()
 		s.Await()
 	})
-	run("another server is killed", limit, func(t *testing.T) {
-		s := c.Servers[(c.Leader(stream)+1)%3]
+	for i, s := range c.Servers { // each is some node's own
+		run(fmt.Sprintf("server %d is killed", i), limit, func(t *testing.T) {
+			s.Kill()
+			hold(time.Second)
+			s.Run()
+			s.Await()
+		})
+	}
+	run("the server of a consumer is killed", limit, func(t *testing.T) {
+		s := c.Servers[c.ConsumerHost(stream)]
 		s.Kill()
 		hold(time.Second)
 		s.Run()
@@ -175,19 +206,47 @@ func TestMinority(t *testing.T) {
 
 	w := newWorld(t, cfg, []string{c.Servers[alone].URL(), c.From(alone), c.From((alone + 1) % 3)}, natsbus.WithReplicas(3))
 	stuck, moves := w.nodes[0], w.nodes[1]
+	w.registers("before")
+	bus, err := natsbus.New(natstest.Connect(t, c.Servers[alone].URL()), natsbus.WithReplicas(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := broker.NewBroker(nil, broker.WithBackplane(bus))
+	t.Cleanup(func() { _ = b.Close() })
+	healthy := func(want bool) time.Duration {
+		t.Helper()
+		began := time.Now()
+		for ; (b.Healthy() == nil) != want; hold(10 * time.Millisecond) {
+			if time.Since(began) > patience {
+				t.Fatalf("Healthy: %v", b.Healthy())
+			}
+		}
+		return time.Since(began)
+	}
+	healthy(true)
+
+	began := time.Now()
 	c.Isolate(alone, (*natstest.Proxy).Cut)
-	took := stuck.wait(t, "it says that it is out of touch", func() bool { return stuck.link != nil })
-	t.Logf("noticed after %v: %v", took.Round(time.Millisecond), stuck.link)
-	if took > 3*time.Second {
+	if took := healthy(false); took > 3*time.Second {
+		t.Errorf("Healthy said so after %v", took)
+	} else {
+		t.Logf("Healthy said so after %v: %v", took.Round(time.Millisecond), b.Healthy())
+	}
+	stuck.wait(t, "it says that it is out of touch", func() bool { return stuck.link != nil })
+	if took := stuck.linked.Sub(began); took > 3*time.Second {
 		t.Errorf("noticed after %v", took)
+	} else {
+		t.Logf("noticed after %v: %v", took.Round(time.Millisecond), stuck.link)
 	}
 	moves.mu.Lock()
 	had := len(moves.entries)
 	moves.mu.Unlock()
-	took = moves.wait(t, "it has moved", func() bool { return moves.link == nil && len(moves.entries) > had+20 && time.Since(moves.linked) > 0 })
+	took := moves.wait(t, "it has moved", func() bool { return moves.link == nil && len(moves.entries) > had+20 && time.Since(moves.linked) > 0 })
 	t.Logf("the one that can move follows after %v", took.Round(time.Millisecond))
 	hold(2 * time.Second)
 	c.Isolate(alone, (*natstest.Proxy).Heal)
 	t.Logf("all flows %v after healing", w.flows().Round(time.Millisecond))
+	healthy(true)
+	w.registers("after")
 	w.check()
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -80,29 +79,9 @@ func (l *busLog) Publish(ctx context.Context, b backplane.Batch) (positions []ba
 		p.number, p.result = b.Number, nil
 	}
 
-	// The positions are of the epoch that is present when the batch is accepted. A
-	// node that follows knows it when it has come that far; another one has to ask, while
-	// the answer is awaited.
-	present := make(chan *epoch, 1)
-	peek := sync.OnceFunc(func() { l.calls.Go(func() { present <- l.peekEpoch(ctx) }) })
-	sent := peek
-	if l.following.Load() != nil {
-		sent = func() {}
-	}
-	seqs, err := l.publishParts(ctx, p, b, parts, sent)
+	seqs, e, err := l.accept(ctx, p, b, parts)
 	if err != nil {
-		peek()
-		<-present
 		return nil, err
-	}
-	e := l.followedEpoch(slices.Max(seqs) - uint64(len(seqs)))
-	if e == nil {
-		peek()
-		if e = <-present; e == nil {
-			if e, err = l.epochNow(ctx); err != nil {
-				return nil, err
-			}
-		}
 	}
 	positions = make([]backplane.Position, len(b.Messages))
 	for i, part := range parts {
@@ -113,17 +92,6 @@ func (l *busLog) Publish(ctx context.Context, b backplane.Batch) (positions []ba
 	}
 	p.result = slices.Clone(positions)
 	return positions, nil
-}
-
-// peekEpoch asks for the epoch once; if that fails it returns the one known.
-func (l *busLog) peekEpoch(ctx context.Context) *epoch {
-	asked := time.Now()
-	e, err := l.readEpoch(ctx, l.main)
-	if err != nil {
-		return l.epochs.get()
-	}
-	l.epochs.keep(e, asked)
-	return e
 }
 
 func (l *busLog) producer(id string) *producer {
@@ -269,6 +237,8 @@ func (l *busLog) send(ctx context.Context, m *nats.Msg, sent func()) (a ack, err
 var (
 	errBehind = errors.New("natsbus: the server refused the order of the producer's batches")
 	errPassed = errors.New("natsbus: a later part of the batch is in the log")
+	// errDivided: the rest can not be stored in order any more.
+	errDivided = errors.New("natsbus: a part of the batch was lost with the log's history")
 )
 
 // resolve finds out what the producer's last message is, because the server

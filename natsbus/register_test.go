@@ -192,9 +192,13 @@ func TestRegisterLost(t *testing.T) {
 
 // TestManySessions: 10,000 sessions connecting at once are registered within 2 s.
 func TestManySessions(t *testing.T) {
-	s := natstest.Start(t)
+	t.Run("single", func(t *testing.T) { manySessions(t, natstest.Start(t).URL(), 1) })
+	t.Run("cluster", func(t *testing.T) { manySessions(t, natstest.StartCluster(t).URL(), 3) })
+}
+
+func manySessions(t *testing.T, url string, replicas int) {
 	cfg := config()
-	l, other := openLog(t, s.URL(), cfg), openLog(t, s.URL(), cfg)
+	l, other := openLog(t, url, cfg, natsbus.WithReplicas(replicas)), openLog(t, url, cfg, natsbus.WithReplicas(replicas))
 	ctx := within(t)
 	if err := l.Renew(ctx, "n", time.Hour); err != nil {
 		t.Fatal(err)

@@ -65,6 +65,8 @@ type world struct {
 	done  sync.WaitGroup
 
 	publishers sync.WaitGroup
+
+	clients []string // that have been registered
 }
 
 type node struct {
@@ -239,8 +241,8 @@ func (w *world) flows() time.Duration {
 	return time.Since(began)
 }
 
-// registers checks that each node can register a session, and that the others see it
-// at once.
+// registers checks that each node can register a session, that the others see it
+// at once, and that they still see all that were registered before.
 func (w *world) registers(id string) {
 	w.t.Helper()
 	ctx := within(w.t)
@@ -257,6 +259,21 @@ func (w *world) registers(id string) {
 		presence, err := other.log.Presence(ctx, s.Client)
 		if err != nil || presence[0] != backplane.Present {
 			w.t.Fatalf("%s: Presence: %v, %v", other.name, presence, err)
+		}
+		w.clients = append(w.clients, s.Client)
+	}
+	for _, n := range w.nodes {
+		presence, err := n.log.Presence(ctx, w.clients...)
+		if err != nil {
+			w.t.Fatalf("%s: Presence: %v", n.name, err)
+		}
+		for i, p := range presence {
+			if p != backplane.Present {
+				w.t.Errorf("%s: %s is not present any more", n.name, w.clients[i])
+			}
+		}
+		if n := live(w.t, n.log); n != len(w.clients) {
+			w.t.Errorf("%d sessions are live, want %d", n, len(w.clients))
 		}
 	}
 }

@@ -144,3 +144,31 @@ func (c *Cluster) Leader(stream string) int {
 	})
 	return leader
 }
+
+// ConsumerHost returns a server that holds a consumer of a stream.
+func (c *Cluster) ConsumerHost(stream string) int {
+	c.t.Helper()
+	host := -1
+	js := JetStream(c.t, c.URL())
+	c.Eventually("stream "+stream+" has a consumer", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		s, err := js.Stream(ctx, stream)
+		if err != nil {
+			return err
+		}
+		list := s.ListConsumers(ctx)
+		for info := range list.Info() {
+			for i, s := range c.Servers {
+				if info.Cluster != nil && info.Cluster.Leader == s.Name {
+					host = i
+				}
+			}
+		}
+		if host < 0 {
+			return fmt.Errorf("none: %v", list.Err())
+		}
+		return nil
+	})
+	return host
+}
