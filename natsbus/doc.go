@@ -87,12 +87,17 @@
 // # Limits
 //
 // The largest entry is the server's max_payload less about 600 bytes: 1 MiB by
-// default. It is [backplane.ErrTooLarge] beyond.
+// default. It is [backplane.ErrTooLarge] beyond. What the register holds of one thing
+// (a client's metadata, a session and its topics) is compressed where it is larger than half
+// of max_payload, or than 256 KiB, and is ErrTooLarge where that does not make it fit.
 //
 // Order of keys: should a leader fall while several messages with keys are under way,
 // one that it had lost is stored again behind the others of its batch. Their positions
 // say so. A batch with keys that is published again after more than
 // Config.IdempotencyWindow, by another Log than before, counts again.
+//
+// A batch is an error where the log was lost when part of it had been stored, and the
+// rest was stored in the new one: repeated, it goes on being one.
 //
 // An Update of more than 1,000 sessions is stored as several changes; when it
 // fails, some may have been made. It can be repeated.
