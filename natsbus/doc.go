@@ -103,10 +103,10 @@
 // fails, some may have been made. It can be repeated.
 //
 // A killed leader means 4 to 8 s in which nothing is accepted, a full device that
-// nothing is until the server is restarted: calls fail at their deadlines. A rollback
+// nothing is until the server is restarted: calls fail, at their deadlines. A rollback
 // of the bus that happened while no node was there to see it is recognised by the tag
 // in the positions of clients, 1 in 65,535 of which agree by chance.
 //
-// Not tested: gateways, leaf nodes, mirrors, JetStream domains (there is no option for
-// one), servers older than 2.15.
+// Tested with servers 2.15 and 2.11.17, not with those between. Not tested: gateways, leaf
+// nodes, mirrors, JetStream domains (there is no option for one).
 package natsbus
