@@ -107,6 +107,8 @@
 // of the bus that happened while no node was there to see it is recognised by the tag
 // in the positions of clients, 1 in 65,535 of which agree by chance.
 //
-// Tested with servers 2.15 and 2.11.17, not with those between. Not tested: gateways, leaf
+// Tested with servers 2.15.2 and 2.11.17, not with those between. With 2.11.17 one thing
+// fails: when all servers of a cluster with [WithMemoryStorage] were restarted, a batch may be refused
+// for as long as it was watched (a minute; "duplicate message id is in process"). Not tested: gateways, leaf
 // nodes, mirrors, JetStream domains (there is no option for one).
 package natsbus
