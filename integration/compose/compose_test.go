@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -80,10 +79,9 @@ func newProject(t *testing.T, options []string) *project {
 	}
 	port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
 	_ = ln.Close()
-	name := fmt.Sprintf("sseplane-test-%d", os.Getpid())
 	p := &project{
 		t: t, env: []string{"PORT=" + port}, base: "http://127.0.0.1:" + port,
-		command: append(append(command(t), "-p", name), options...),
+		command: append(append(command(t), "-p", dock.Project()), options...),
 	}
 	t.Cleanup(func() {
 		if t.Failed() {

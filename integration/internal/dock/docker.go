@@ -5,9 +5,7 @@ package dock
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -15,9 +13,6 @@ import (
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
 )
-
-// label marks what is ours, with the id of the process that made it.
-const label = "io.github.sseplane.integration"
 
 // engineTime bounds one request to the engine.
 const engineTime = 2 * time.Minute
@@ -68,39 +63,3 @@ func Require(t testing.TB, images ...string) *Engine {
 	}
 	return e
 }
-
-// sweep removes what runs left behind that were cut short.
-func (e *Engine) sweep(ctx context.Context) error {
-	ours := client.Filters{}.Add("label", label)
-	containers, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: ours})
-	if err != nil {
-		return err
-	}
-	for _, c := range containers.Items {
-		if orphaned(c.Labels[label]) {
-			if _, err := e.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
-				return fmt.Errorf("removing a container that an earlier run has left: %w", err)
-			}
-		}
-	}
-	networks, err := e.NetworkList(ctx, client.NetworkListOptions{Filters: ours})
-	if err != nil {
-		return err
-	}
-	for _, n := range networks.Items {
-		if orphaned(n.Labels[label]) {
-			if _, err := e.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{}); err != nil {
-				return fmt.Errorf("removing a network that an earlier run has left: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-// orphaned reports whether the process that made something is gone.
-func orphaned(pid string) bool {
-	_, err := os.Stat("/proc/" + pid)
-	return os.IsNotExist(err)
-}
-
-func labels() map[string]string { return map[string]string{label: strconv.Itoa(os.Getpid())} }

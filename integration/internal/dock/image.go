@@ -33,7 +33,7 @@ func Program(t testing.TB, path string) (image string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), engineTime)
 	defer cancel()
-	image = fmt.Sprintf("sseplane-integration-%d:latest", os.Getpid())
+	image = fmt.Sprintf("%s%d:latest", imagePrefix, os.Getpid())
 	answer, err := e.ImageImport(ctx, client.ImageImportSource{Source: &files, SourceName: "-"}, image,
 		client.ImageImportOptions{Changes: []string{`ENTRYPOINT ["/program"]`}})
 	if err != nil {
