@@ -206,17 +206,21 @@ func factsTTL(e *env) {
 
 func factsOlderPutExtends(e *env) {
 	l := e.node()
-	newer := metadata("c", "newer", e.at(l, 10))
-	newer.TTL = e.h.Tick
-	older := metadata("c", "older", e.at(l, 9))
-	began := time.Now()
-	e.put(l, newer)
-	e.put(l, older)
-	if time.Since(began) >= newer.TTL {
-		e.Skip("the machine is too slow for this tick")
+	// The second put must come while the first one lasts: on a slow machine that takes more time.
+	for i, ttl := uint64(1), e.h.Tick; ; i, ttl = i+1, 2*ttl {
+		newer := metadata("c", "newer", e.at(l, 10*i+1))
+		newer.TTL = ttl
+		older := metadata("c", "older", e.at(l, 10*i))
+		began := time.Now()
+		e.put(l, newer)
+		e.put(l, older)
+		if time.Since(began) >= ttl {
+			continue
+		}
+		e.must(e.pause(3*ttl), "waiting for the end of the first one")
+		e.wantFacts(l, newer)
+		return
 	}
-	e.ticks(3)
-	e.wantFacts(l, newer)
 }
 
 func factsOlderPutShortens(e *env) {
