@@ -35,10 +35,10 @@ type fault struct {
 }
 
 // rage breaks one thing after the other, now and then several at once, until time is
-// over. All is healed when it returns; an error means that docker would not do what it
-// was told.
+// over and every kind of fault has come at least once. All is healed when it returns; an
+// error means that docker would not do what it was told.
 func (n *nemesis) rage(ctx context.Context, until time.Time) error {
-	for time.Now().Before(until) && ctx.Err() == nil {
+	for drawn := 0; ctx.Err() == nil && (time.Now().Before(until) || drawn < len(n.kinds())); drawn++ {
 		pause(ctx, n.between(500*time.Millisecond, 3*time.Second))
 		var wait sync.WaitGroup
 		faults := n.choose()
