@@ -5,10 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/sseplane/sseplane/integration/internal/bus"
+	"github.com/sseplane/sseplane/integration/internal/dock"
 	"github.com/sseplane/sseplane/integration/internal/fleet"
 	"github.com/sseplane/sseplane/integration/internal/repo"
 )
@@ -45,13 +47,15 @@ func testChaos(t *testing.T, start bus.Start) {
 	defer cancel()
 	problems, err := r.Do(ctx)
 
-	path := repo.Artifact(t, fmt.Sprintf("chaos-%s.jsonl", f.Bus.Kind))
+	name := "chaos-" + f.Bus.Kind
 	if len(problems) > 0 || err != nil {
-		path = repo.Artifact(t, fmt.Sprintf("chaos-%s-seed-%d-failed.jsonl", f.Bus.Kind, plan.Seed))
+		name += fmt.Sprintf("-seed-%d-failed", plan.Seed)
 	}
+	path := repo.Artifact(t, name+".jsonl")
 	if err := r.History.Save(path); err != nil {
 		t.Errorf("keeping the history: %v", err)
 	}
+	keepLogs(t, f, name)
 	t.Logf("seed %d: %s; the history is %s", plan.Seed, summary(r.History.Records()), path)
 	if err != nil {
 		t.Errorf("seed %d: the run did not come to its end: %v", plan.Seed, err)
@@ -64,11 +68,17 @@ func testChaos(t *testing.T, start bus.Start) {
 		}
 		t.Error(p)
 	}
-	if t.Failed() {
-		for _, c := range f.Replicas {
-			if text, err := c.Logs(); err == nil {
-				t.Logf("the end of the log of %s:\n%s", c.Name, text[max(0, len(text)-3000):])
-			}
+}
+
+// keepLogs keeps what the replicas and the servers of the bus have written, beside the history.
+func keepLogs(t *testing.T, f *fleet.Fleet, name string) {
+	for _, c := range append(append([]*dock.Container(nil), f.Replicas...), f.Bus.Servers...) {
+		text, err := c.Logs()
+		if err == nil {
+			err = os.WriteFile(repo.Artifact(t, name+"-"+c.Name+".log"), []byte(text), 0o644)
+		}
+		if err != nil {
+			t.Errorf("keeping the log of %s: %v", c.Name, err)
 		}
 	}
 }
