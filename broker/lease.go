@@ -21,7 +21,8 @@ type keeper struct {
 	touch     time.Duration // how often facts are put anew
 	factTTL   time.Duration
 
-	inTouch   time.Time // since when every renewal has succeeded; zero: not now
+	inTouch   time.Time // since when the bus has answered without a break; zero: not now
+	answered  time.Time // when the bus has answered last
 	touched   time.Time
 	collector string // id under which debts are collected; empty: none yet
 	unsure    bool   // a call of the collector ended without a reply
@@ -69,12 +70,33 @@ func (k *keeper) renew(ctx context.Context) error {
 	case err != nil:
 		k.inTouch = time.Time{}
 		return err
-	case k.inTouch.IsZero():
-		k.inTouch = time.Now() // not earlier: the call may have waited for the bus to come back
 	}
+	now := time.Now()
+	// The call may have waited for the bus to come back, and leases have lapsed meanwhile.
+	if k.inTouch.IsZero() || now.Sub(k.answered) > k.breakTime() {
+		k.inTouch = now
+	}
+	k.answered = now
 	k.callbacks.leased(nodeID, begun.Add(k.ttl))
 	k.roster.haveLease(nodeID)
 	return nil
+}
+
+// breakTime is how long the bus may be silent before that is an outage of it, in which
+// the leases of others may have come close to their end: they are renewed three times in
+// their life, and it takes others a moment to find that the bus is back.
+func (k *keeper) breakTime() time.Duration { return k.ttl / 2 }
+
+// ask bounds a call of the collector so that it does not outlast an outage of the bus, in which
+// case it would find everybody's lease at its end.
+func (k *keeper) ask(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithDeadline(ctx, k.answered.Add(k.breakTime()))
+	defer cancel()
+	err := bounded(ctx, do)
+	if err == nil {
+		k.answered = time.Now()
+	}
+	return err
 }
 
 // collect takes over debts, but not before this node has itself been in touch
@@ -92,7 +114,7 @@ func (k *keeper) collect(ctx context.Context) {
 	}
 	for ctx.Err() == nil && !k.unsure {
 		var debts []backplane.Debt
-		err := bounded(ctx, func(ctx context.Context) (err error) {
+		err := k.ask(ctx, func(ctx context.Context) (err error) {
 			debts, err = k.log.Collect(ctx, k.collector, k.roster.batch)
 			return err
 		})
@@ -126,7 +148,7 @@ func (k *keeper) renewCollector(ctx context.Context) error {
 		k.collector, k.unsure = randomID(), false
 	}
 	begun := time.Now()
-	err := bounded(ctx, func(ctx context.Context) error { return k.log.Renew(ctx, k.collector, k.ttl) })
+	err := k.ask(ctx, func(ctx context.Context) error { return k.log.Renew(ctx, k.collector, k.ttl) })
 	switch {
 	case err == nil:
 		k.callbacks.leased(k.collector, begun.Add(k.ttl))

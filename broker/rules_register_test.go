@@ -404,6 +404,18 @@ func TestRuleFactsAreWrittenBack(t *testing.T) {
 
 // No node sweeps before it has itself been in touch with the bus for a full lease.
 func TestRuleNoSweepAfterAnOutage(t *testing.T) {
+	for _, outage := range []time.Duration{
+		time.Minute,
+		// So short that a call which has waited for its end succeeds, and long enough for leases to lapse.
+		2900 * time.Millisecond, 2500 * time.Millisecond, 2100 * time.Millisecond,
+	} {
+		for phase := time.Duration(0); phase < time.Second; phase += 100 * time.Millisecond {
+			t.Run(fmt.Sprint(outage, " after ", phase), func(t *testing.T) { testNoSweepAfterAnOutage(t, outage, phase) })
+		}
+	}
+}
+
+func testNoSweepAfterAnOutage(t *testing.T, outage, phase time.Duration) {
 	onStage(t, nil, func(t *testing.T, s *stage) {
 		a, b := s.node("a"), s.node("b")
 		var mu sync.Mutex
@@ -413,9 +425,9 @@ func TestRuleNoSweepAfterAnOutage(t *testing.T) {
 		}
 		s.guest(a, "1", "")
 		s.guest(b, "2", "")
-		time.Sleep(10 * time.Second)
+		time.Sleep(10*time.Second + phase)
 		s.bus.Cut(backplanetest.Hang)
-		time.Sleep(time.Minute)
+		time.Sleep(outage)
 		s.bus.Line("a").Heal()
 		time.Sleep(time.Second) // and b a little later, within a lease
 		s.bus.Line("b").Heal()
