@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,5 +217,39 @@ func TestClusterSlotMigrated(t *testing.T) {
 			}
 			noLoss(t, w.finish(true))
 		})
+	}
+}
+
+// The connections of commands stay with a primary that was replaced and lives on: it was cut off, or
+// was back before a connection that was being made noticed anything. Only the followers, which
+// had to connect again, are where the address leads now.
+func TestFailoverThatCommandsHaveMissed(t *testing.T) {
+	t.Parallel()
+	for _, version := range redistest.Versions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, version)
+			w := newWorld(t, clientsOf(p.address.Addr, 3)...)
+			p.synced(t)
+			p.replica.Do("replicaof", "no", "one")
+			p.address.To(p.replica.Addr)
+			disconnectReaders(p.primary)
+			start := time.Now()
+			w.flows("on the new primary")
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("the commands were on the old primary for %v", took)
+			}
+			p.primary.Kill() // what it has accepted meanwhile is lost
+			w.finish(true)
+		})
+	}
+}
+
+// disconnectReaders ends the connections that wait in XREAD.
+func disconnectReaders(s *redistest.Server) {
+	for line := range strings.Lines(s.Do("client", "list").(string)) {
+		if id, rest, ok := strings.Cut(strings.TrimPrefix(line, "id="), " "); ok && strings.Contains(rest, " cmd=xread ") {
+			s.Do("client", "kill", "id", id)
+		}
 	}
 }

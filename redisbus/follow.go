@@ -161,6 +161,7 @@ func (f *follower) connect(ctx context.Context) error {
 	case lacks(own) && lacks(leader):
 		return backplane.ErrEpoch
 	case lacks(own), leaderErr == nil && (own.epoch != leader.epoch || own.last < leader.last):
+		f.log.leaveServer(ctx) // this connection is new: it may be the commands that are astray
 		return errStale
 	}
 	return f.catchUp(ctx, client, own.last)

@@ -147,6 +147,30 @@ func (l *log) reload(ctx context.Context) {
 	}
 }
 
+// leaveServer closes the idle connections of commands, so that the next ones go where the
+// client's address, or Sentinel, leads now. Otherwise they stay for as long as their server lives,
+// also when it has been replaced: a connection that was being made when Sentinel announced the new
+// primary ends at the old one, should that be back already, and go-redis never asks again.
+func (l *log) leaveServer(ctx context.Context) {
+	client, ok := l.commands.(*redis.Client)
+	if !ok {
+		l.reload(ctx)
+		return
+	}
+	_, _ = attempt(ctx, l, stateTimeout, func(ctx context.Context) (struct{}, error) {
+		for range client.PoolStats().IdleConns {
+			conn := client.Conn()
+			_ = conn.Process(ctx, redis.NewStatusCmd(ctx, "quit"))
+			err := conn.Ping(ctx).Err() // fails, and so the pool learns that it is closed
+			_ = conn.Close()
+			if ctx.Err() != nil {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, nil
+	})
+}
+
 func failed(ctx context.Context, what string, last error) error {
 	err := ended(ctx)
 	switch {

@@ -108,6 +108,7 @@ func (f *follower) second(ctx context.Context, at backplane.Position, acked *bac
 	if s.lacks(at) || s.lacksAcked(acked) {
 		return backplane.ErrEpoch
 	}
+	f.log.leaveServer(ctx)
 	return errStale
 }
 
