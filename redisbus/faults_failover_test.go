@@ -245,6 +245,30 @@ func TestFailoverThatCommandsHaveMissed(t *testing.T) {
 	}
 }
 
+// A primary that takes no writes without a replica, as the documentation wants it, is left by all when
+// its replica has been promoted. It counts its replicas once a second: what it takes until then is lost.
+func TestFailoverFromAPrimaryThatWantsReplicas(t *testing.T) {
+	t.Parallel()
+	for _, version := range redistest.Versions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, version)
+			p.primary.Do("config", "set", "min-replicas-to-write", "1")
+			w := newWorld(t, clientsOf(p.address.Addr, 3)...)
+			p.synced(t)
+			p.replica.Do("replicaof", "no", "one")
+			p.address.To(p.replica.Addr)
+			start := time.Now()
+			w.flows("on the new primary")
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("they were on the old primary for %v", took)
+			}
+			p.primary.Kill()
+			w.finish(true)
+		})
+	}
+}
+
 // disconnectReaders ends the connections that wait in XREAD.
 func disconnectReaders(s *redistest.Server) {
 	for line := range strings.Lines(s.Do("client", "list").(string)) {

@@ -124,7 +124,11 @@ func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, 
 		if ctx.Err() != nil {
 			return zero, failed(ctx, what, err)
 		}
-		l.reload(ctx)
+		if isPrefix(err, "NOREPLICAS") { // perhaps because its replicas have a new primary
+			l.leaveServer(ctx)
+		} else {
+			l.reload(ctx)
+		}
 		if !temporary(err) || time.Since(start) > callBudget {
 			return zero, fmt.Errorf("redisbus: %s: %w", what, explain(l, err))
 		}

@@ -43,6 +43,13 @@ func (l *log) leader(ctx context.Context) (state, error) { return l.state(ctx, l
 func (l *log) glance(ctx context.Context) (state, error) {
 	return attempt(ctx, l, stateTimeout, func(ctx context.Context) (state, error) {
 		p := l.commands.Pipeline() // a cache of the client's has no part in it
+		if client, ok := l.commands.(*redis.Client); ok {
+			// go-redis has a pool of its own for pipelines, whose connections may lead to another
+			// server than those of commands: it is these that are looked at.
+			conn := client.Conn()
+			defer conn.Close()
+			p = conn.Pipeline()
+		}
 		cmd := p.HMGet(ctx, l.keys.meta, "epoch", "began", "last", "until")
 		if _, err := p.Exec(ctx); err != nil {
 			return state{}, err

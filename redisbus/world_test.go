@@ -136,6 +136,7 @@ func (w *world) close() {
 
 // follow does what a broker does: it follows, and starts over where it has to.
 func (n *node) follow(ctx context.Context, from backplane.Position) {
+	past := make(map[string]bool) // epochs that it has left
 	for {
 		n.mu.Lock()
 		n.starts = append(n.starts, from)
@@ -149,7 +150,11 @@ func (n *node) follow(ctx context.Context, from backplane.Position) {
 			var boundsErr error
 			switch {
 			case errors.Is(err, backplane.ErrEpoch):
+				past[from.Epoch] = true
 				b, boundsErr = n.log.NewEpoch(ctx, from.Epoch)
+				for boundsErr == nil && past[b.Epoch] { // back at a server that had not heard of the newer one
+					b, boundsErr = n.log.NewEpoch(ctx, b.Epoch)
+				}
 				from = b.Began
 			case errors.Is(err, backplane.ErrTrimmed):
 				b, boundsErr = n.log.Bounds(ctx)
