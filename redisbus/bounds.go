@@ -75,6 +75,12 @@ func (s state) lacksAcked(acked *backplane.Position) bool {
 	return acked != nil && acked.Epoch == s.epoch && acked.Seq > s.last
 }
 
+// lacksAccepted reports whether the server's history is known to lack something that was accepted.
+func (l *log) lacksAccepted(s state) bool {
+	epoch := l.lost.Load()
+	return epoch != nil && *epoch == s.epoch
+}
+
 // observe takes the server's time from a state that was asked for at a time.
 func (l *log) observe(s state, asked time.Time) {
 	l.clock.Store(int64(s.now.Sub(asked.Add(time.Since(asked) / 2))))

@@ -1,6 +1,7 @@
 package redisbus_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sseplane/sseplane/backplane"
 	"github.com/sseplane/sseplane/redisbus/internal/redistest"
 )
 
@@ -267,6 +269,54 @@ func TestFailoverFromAPrimaryThatWantsReplicas(t *testing.T) {
 			w.finish(true)
 		})
 	}
+}
+
+// What a node's commands have written to the old primary while it followed the new one is
+// missed, although the positions of the new one are higher by then.
+func TestFailoverHasLostWhatWasNotFollowed(t *testing.T) {
+	t.Parallel()
+	for _, version := range redistest.Versions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, version)
+			log := openLog(t, clientsOf(p.address.Addr, 1)[0], testConfig(t))
+			publishOne(t, log, "node", 1)
+			p.synced(t)
+			p.replica.Do("replicaof", "no", "one")
+			p.address.To(p.replica.Addr)
+			at := publishOne(t, openLog(t, p.replica.Client(), testConfig(t)), "other", 1)
+			if lost := publishOne(t, log, "node", 2); lost.Epoch != at.Epoch || lost.Seq >= at.Seq {
+				t.Fatalf("the old primary gave %v, the new one %v", lost, at)
+			}
+
+			ended := make(chan error, 1)
+			go func() { ended <- log.Follow(t.Context(), at, &node{id: "node", t: t}) }()
+			number := uint64(2)
+			redistest.Eventually(t, "it is told", func() error {
+				select {
+				case err := <-ended:
+					if !errors.Is(err, backplane.ErrEpoch) {
+						t.Errorf("Follow ended with %v, want ErrEpoch", err)
+					}
+					return nil
+				default:
+					number++
+					publishOne(t, log, "node", number)
+					return errors.New("it still follows")
+				}
+			})
+		})
+	}
+}
+
+func publishOne(t *testing.T, log backplane.Log, producer string, number uint64) backplane.Position {
+	t.Helper()
+	b := backplane.Batch{Producer: producer, Number: number, Messages: []backplane.Message{{Data: []byte(producer)}}}
+	positions, err := log.Publish(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return positions[0]
 }
 
 // disconnectReaders ends the connections that wait in XREAD.

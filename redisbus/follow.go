@@ -154,7 +154,7 @@ func (f *follower) connect(ctx context.Context) error {
 		return err
 	}
 	f.heard = time.Now()
-	lacks := func(s state) bool { return s.lacks(f.at) || s.lacksAcked(acked) }
+	lacks := func(s state) bool { return s.lacks(f.at) || s.lacksAcked(acked) || f.log.lacksAccepted(s) }
 	switch {
 	case lacks(own) && leaderErr != nil:
 		return leaderErr // one server alone is not believed when it denies

@@ -31,15 +31,17 @@ type log struct {
 	// closing ends with ErrClosed as its cause when Close is called.
 	closing context.Context
 	close   context.CancelCauseFunc
-	// mu guards closed, and work against being waited for while it grows.
-	mu     sync.Mutex
-	closed bool
-	work   sync.WaitGroup // calls, and the goroutines that they start
+	// mu guards closed, batches, and work against being waited for while it grows.
+	mu      sync.Mutex
+	closed  bool
+	batches map[string]acceptedBatch // by producer
+	work    sync.WaitGroup           // calls, and the goroutines that they start
 
 	jobs chan func()  // to workers that wait
 	idle atomic.Int32 // how many do
 
 	acked    atomic.Pointer[backplane.Position] // the highest position that a publish got
+	lost     atomic.Pointer[string]             // the epoch of which something that was accepted is gone
 	clock    atomic.Int64                       // how far the server's clock is ahead of ours, ns
 	warned   atomic.Int64                       // when foreign entries were last reported, Unix s
 	collects collects
@@ -48,7 +50,7 @@ type log struct {
 var _ backplane.Log = (*log)(nil)
 
 func newLog(b *Bus, cfg backplane.Config) *log {
-	l := &log{bus: b, cfg: cfg, keys: newKeys(b.opts.prefix, cfg.Namespace), jobs: make(chan func())}
+	l := &log{bus: b, cfg: cfg, keys: newKeys(b.opts.prefix, cfg.Namespace), jobs: make(chan func()), batches: make(map[string]acceptedBatch)}
 	// A renewal is due when an eighth of it has passed; what is then left must do.
 	l.ttl = (max(cfg.RetentionAge, cfg.IdempotencyWindow, cfg.ResumeGrace) + spare) * 5 / 4
 	l.commands, l.release = commandClient(b.client)

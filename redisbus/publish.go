@@ -65,7 +65,39 @@ func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Posit
 	for i := range positions {
 		l.ack(positions[i])
 	}
+	before, _ := reply[2].(string)
+	l.accepted(b, before, positions[len(positions)-1].Epoch)
 	return positions, nil
+}
+
+// acceptedBatch is the newest batch of a producer that was accepted.
+type acceptedBatch struct {
+	number uint64
+	epoch  string
+	at     time.Time
+}
+
+// accepted notes that a batch was accepted, by a server that knew of the one before of its producer.
+// If that is an older one than the one that had been accepted last, in the same epoch, the server has
+// not got that: another took it, which is no longer, or never was, the primary. Its numbers say
+// nothing then, because both servers went on from the same end.
+func (l *log) accepted(b backplane.Batch, before, epoch string) {
+	known, _ := strconv.ParseUint(before, 10, 64) // 0 for none
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.batches[b.Producer]
+	if b.Number <= last.number {
+		return
+	}
+	forgotten := known == 0 && now.Sub(last.at) > l.ttl/2 // records of producers are not kept for ever
+	if known < last.number && last.epoch == epoch && !forgotten {
+		l.lost.Store(&epoch)
+	}
+	if len(l.batches) > 100 {
+		clear(l.batches) // a node has one or two
+	}
+	l.batches[b.Producer] = acceptedBatch{b.Number, epoch, now}
 }
 
 func validBatch(b backplane.Batch) (size int, _ error) {

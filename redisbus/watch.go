@@ -86,7 +86,7 @@ func (f *follower) check(ctx context.Context) {
 			continue // the reader notices by itself if it is cut off too
 		}
 		switch {
-		case s.lacks(at) || s.lacksAcked(acked):
+		case s.lacks(at) || s.lacksAcked(acked) || f.log.lacksAccepted(s):
 			f.kick(f.second(ctx, at, acked))
 		case s.last > at.Seq:
 			if f.deaf(ctx, s.last) {
@@ -112,7 +112,7 @@ func (f *follower) second(ctx context.Context, at backplane.Position, acked *bac
 	if err != nil {
 		return err
 	}
-	if s.lacks(at) || s.lacksAcked(acked) {
+	if s.lacks(at) || s.lacksAcked(acked) || f.log.lacksAccepted(s) {
 		return backplane.ErrEpoch
 	}
 	f.log.leaveServer(ctx)

@@ -6,7 +6,7 @@
 local jump = 60 * 1000000
 
 -- limit is what no id may reach: above it Lua would round.
-local limit = 9007199254740992 - jump
+local limit = 9007199254740992 - 6 * jump
 
 -- server names the history of this server, in 40 digits. It changes when a replica is
 -- promoted and when the server starts again, with or without its data.
@@ -15,6 +15,10 @@ local function server()
   local _, at = string.find(info, 'master_replid:', 1, true)
   return at and string.sub(info, at + 1, at + 40) or ''
 end
+
+-- apart keeps two servers apart that both take themselves for the primary: each goes on from the
+-- same end, and no number should be given by both. It is up to some four minutes.
+local function apart(server) return tonumber(string.sub(server, 1, 7), 16) or 0 end
 
 -- size and trim are the formats of what meta holds of the size of the log.
 --   total     what all entries weigh that were ever published

@@ -9,8 +9,9 @@
 -- A chunk is messages that become one element of the stream: one with a key, or some without.
 -- Its messages are numbered one after the other, and the last number is the element's id.
 --
--- Returns {1, positions} or {0}: there was a batch with a higher number. Positions
--- are words: epoch.seq, and +n if n messages from there on are meant.
+-- Returns {1, positions, number of the producer's batch before} or {0}: there was a batch with a
+-- higher number. Positions are words: epoch.seq, and +n if n messages from there on are meant. The
+-- number is that of this batch if it had been appended before, and empty if none is known.
 
 -- higher compares numbers in decimal digits.
 local function higher(a, b) return #a > #b or #a == #b and a > b end
@@ -48,7 +49,7 @@ if #ARGV == chunks + 3 and ARGV[chunks] == '' and previous and higher(batch, pre
       if count ~= '1' then position = m[1] .. '.' .. number(last - count + 1) .. '+' .. count end
       redis.call('HSET', meta, 'last', last, 'size', struct.pack(size, total, now, room, due),
         producer, record(batch, now, position))
-      return {1, position}
+      return {1, position, previous}
     end
   end
 end
@@ -59,7 +60,7 @@ local keep = ttl * 1000 -- the records of producers
 
 if previous == batch then
   redis.call('HSET', meta, producer, m[5]) -- a write, for the WAIT that may follow
-  return {1, string.match(m[5], '^%d+ %d+ (.*)$')}
+  return {1, string.match(m[5], '^%d+ %d+ (.*)$'), previous}
 end
 if previous and not higher(batch, previous) then return {0} end
 
@@ -75,7 +76,7 @@ local trimmed, marked, markedat, oldest, swept = struct.unpack(trim, rest[2])
 if total == 0 then live = 0 end -- the log is about to be created
 
 local seq = math.max(now, last + 1)
-if here ~= m[3] then seq = math.max(now, last) + jump end
+if here ~= m[3] then seq = math.max(now, last) + jump + apart(here) end
 
 -- Which keys were accepted before, and where; nil where no message has a key.
 local seen, asked
@@ -195,4 +196,4 @@ local room = math.min(marked + bytes / 128, trimmed + bytes)
 local due = math.min(markedat + age / 128, oldest + age, live - ttl * 875, swept + keep)
 redis.call('HSET', meta, 'last', text, 'size', struct.pack(size, total, now, room, due),
   'trim', struct.pack(trim, trimmed, marked, markedat, oldest, swept), producer, record(batch, now, positions))
-return {1, positions}
+return {1, positions, previous or ''}
