@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -50,16 +51,23 @@ type state struct {
 	began, last uint64
 	until       time.Time // when the keys expire, unless they are renewed
 	now         time.Time
+	batch       uint64 // the newest of the producer that was asked about; 0: none is known
+	lost        bool   // it has not got what it, or another server, had accepted of that producer
 }
 
 func parseState(reply []any) (state, error) {
 	r := replies{list: reply}
-	if len(reply) == 5 && reply[0] == nil {
+	if len(reply) >= 5 && reply[0] == nil {
 		r.list = reply[4:]
 		s := state{now: r.time()}
 		return s, r.err
 	}
 	s := state{epoch: r.text(), began: r.number(), last: r.number(), until: r.time(), now: r.time()}
+	if len(r.list) > 0 {
+		record, _ := r.list[0].(string)
+		number, _, _ := strings.Cut(record, " ")
+		s.batch, _ = strconv.ParseUint(number, 10, 64)
+	}
 	return s, r.err
 }
 
@@ -78,7 +86,7 @@ func (s state) lacksAcked(acked *backplane.Position) bool {
 // lacksAccepted reports whether the server's history is known to lack something that was accepted.
 func (l *log) lacksAccepted(s state) bool {
 	epoch := l.lost.Load()
-	return epoch != nil && *epoch == s.epoch
+	return s.lost || epoch != nil && *epoch == s.epoch
 }
 
 // observe takes the server's time from a state that was asked for at a time.

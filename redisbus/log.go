@@ -41,6 +41,7 @@ type log struct {
 	idle atomic.Int32 // how many do
 
 	acked    atomic.Pointer[backplane.Position] // the highest position that a publish got
+	newest   atomic.Pointer[acceptedBatch]      // the last one that this node published
 	lost     atomic.Pointer[string]             // the epoch of which something that was accepted is gone
 	clock    atomic.Int64                       // how far the server's clock is ahead of ours, ns
 	warned   atomic.Int64                       // when foreign entries were last reported, Unix s

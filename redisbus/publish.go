@@ -72,9 +72,24 @@ func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Posit
 
 // acceptedBatch is the newest batch of a producer that was accepted.
 type acceptedBatch struct {
-	number uint64
-	epoch  string
-	at     time.Time
+	producer string
+	number   uint64
+	epoch    string
+	at       time.Time
+}
+
+// field is where servers remember the producer. There may be no batch yet.
+func (a *acceptedBatch) field() string {
+	if a == nil {
+		return ""
+	}
+	return "by " + a.producer
+}
+
+// missing reports whether a server, of which the state was asked after the batch had been accepted,
+// has not got it. ttl is how long producers are remembered at least.
+func (a *acceptedBatch) missing(s state, ttl time.Duration) bool {
+	return a != nil && a.epoch == s.epoch && s.batch < a.number && (s.batch > 0 || time.Since(a.at) < ttl/2)
 }
 
 // accepted notes that a batch was accepted, by a server that knew of the one before of its producer.
@@ -97,7 +112,9 @@ func (l *log) accepted(b backplane.Batch, before, epoch string) {
 	if len(l.batches) > 100 {
 		clear(l.batches) // a node has one or two
 	}
-	l.batches[b.Producer] = acceptedBatch{b.Number, epoch, now}
+	accepted := acceptedBatch{b.Producer, b.Number, epoch, now}
+	l.batches[b.Producer] = accepted
+	l.newest.Store(&accepted)
 }
 
 func validBatch(b backplane.Batch) (size int, _ error) {

@@ -2,6 +2,7 @@ package redisbus
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,8 +24,9 @@ const (
 // state asks the server of a client for the state of the log, once.
 func (l *log) state(ctx context.Context, c redis.UniversalClient) (state, error) {
 	asked := time.Now()
+	accepted := l.newest.Load() // what is known before the question must be in the answer
 	s, err := attempt(ctx, l, stateTimeout, func(ctx context.Context) (state, error) {
-		reply, err := stateScript.run(ctx, c, []string{l.keys.meta})
+		reply, err := stateScript.run(ctx, c, []string{l.keys.meta}, accepted.field())
 		if err != nil {
 			return state{}, err
 		}
@@ -32,6 +34,7 @@ func (l *log) state(ctx context.Context, c redis.UniversalClient) (state, error)
 	})
 	if err == nil {
 		l.observe(s, asked)
+		s.lost = accepted.missing(s, l.ttl)
 	}
 	return s, err
 }
@@ -41,7 +44,8 @@ func (l *log) leader(ctx context.Context) (state, error) { return l.state(ctx, l
 
 // glance asks for the state without the time, which costs the server one command.
 func (l *log) glance(ctx context.Context) (state, error) {
-	return attempt(ctx, l, stateTimeout, func(ctx context.Context) (state, error) {
+	accepted := l.newest.Load()
+	s, err := attempt(ctx, l, stateTimeout, func(ctx context.Context) (state, error) {
 		p := l.commands.Pipeline() // a cache of the client's has no part in it
 		if client, ok := l.commands.(*redis.Client); ok {
 			// go-redis has a pool of its own for pipelines, whose connections may lead to another
@@ -50,12 +54,15 @@ func (l *log) glance(ctx context.Context) (state, error) {
 			defer conn.Close()
 			p = conn.Pipeline()
 		}
-		cmd := p.HMGet(ctx, l.keys.meta, "epoch", "began", "last", "until")
+		cmd := p.HMGet(ctx, l.keys.meta, "epoch", "began", "last", "until", accepted.field())
 		if _, err := p.Exec(ctx); err != nil {
 			return state{}, err
 		}
-		return parseState(append(cmd.Val(), strconv.FormatInt(l.serverNow().UnixMicro(), 10)))
+		reply := slices.Insert(cmd.Val(), 4, any(strconv.FormatInt(l.serverNow().UnixMicro(), 10)))
+		return parseState(reply)
 	})
+	s.lost = err == nil && accepted.missing(s, l.ttl)
+	return s, err
 }
 
 // check compares, until ctx ends, the reader with the server that is written to, which it
