@@ -42,6 +42,7 @@ func (l *log) bounds(ctx context.Context, what, leave string) (backplane.Bounds,
 	if r.err != nil {
 		return backplane.Bounds{}, fmt.Errorf("redisbus: %s: %w", what, r.err)
 	}
+	l.moves(b.Epoch)
 	return b, nil
 }
 

@@ -88,7 +88,7 @@ func temporary(err error) bool {
 	if netErr := net.Error(nil); errors.As(err, &netErr) {
 		return true
 	}
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, errOtherEpoch) {
 		return true
 	}
 	text := err.Error()

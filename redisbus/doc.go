@@ -81,6 +81,12 @@
 // is no longer the primary, and connects anew. History is only declared gone when both
 // servers say so.
 //
+// A batch is only accepted by a server that is at the epoch which its node follows. During a
+// failover the commands of a node may lead to another server than its follower for a while:
+// what that one accepted would be lost, and of an epoch of which nobody is told. So while a node
+// moves from epoch to epoch, a second or so, its publishes wait. Within an epoch, each reply tells the number of
+// the producer's batch before, by which the node finds that another server had taken that.
+//
 // Elements of the stream that no node has written are skipped, counted
 // ([Bus.ForeignEntries]) and reported ([WithLogger]).
 //

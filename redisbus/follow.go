@@ -62,12 +62,14 @@ func (l *log) Follow(ctx context.Context, after backplane.Position, to backplane
 	}
 	f := &follower{log: l, to: to, at: after, cursor: streamID(after.Seq), heard: time.Now()}
 
-	ctx, cancel := context.WithCancel(ctx)
+	present := l.follows(after.Epoch)
+	running, cancel := context.WithCancel(ctx)
 	var check sync.WaitGroup
-	check.Go(func() { f.check(ctx) })
-	err = f.run(ctx)
+	check.Go(func() { f.check(running) })
+	err = f.run(running)
 	cancel()
 	check.Wait()
+	l.followsNoMore(ctx, present, errors.Is(err, backplane.ErrEpoch))
 	return err
 }
 

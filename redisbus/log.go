@@ -41,6 +41,9 @@ type log struct {
 	idle atomic.Int32 // how many do
 
 	acked    atomic.Pointer[backplane.Position] // the highest position that a publish got
+	followed atomic.Pointer[followed]           // nil: nothing is followed
+	doubt    chan struct{}                      // one: a follower should look at once whether its epoch is over
+	left     atomic.Int64                       // when commands last left their server, Unix ms
 	newest   atomic.Pointer[acceptedBatch]      // the last one that this node published
 	lost     atomic.Pointer[string]             // the epoch of which something that was accepted is gone
 	clock    atomic.Int64                       // how far the server's clock is ahead of ours, ns
@@ -51,7 +54,7 @@ type log struct {
 var _ backplane.Log = (*log)(nil)
 
 func newLog(b *Bus, cfg backplane.Config) *log {
-	l := &log{bus: b, cfg: cfg, keys: newKeys(b.opts.prefix, cfg.Namespace), jobs: make(chan func()), batches: make(map[string]acceptedBatch)}
+	l := &log{bus: b, cfg: cfg, keys: newKeys(b.opts.prefix, cfg.Namespace), jobs: make(chan func()), batches: make(map[string]acceptedBatch), doubt: make(chan struct{}, 1)}
 	// A renewal is due when an eighth of it has passed; what is then left must do.
 	l.ttl = (max(cfg.RetentionAge, cfg.IdempotencyWindow, cfg.ResumeGrace) + spare) * 5 / 4
 	l.commands, l.release = commandClient(b.client)
@@ -127,7 +130,7 @@ func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, 
 		if ctx.Err() != nil {
 			return zero, failed(ctx, what, err)
 		}
-		if isPrefix(err, "NOREPLICAS") { // perhaps because its replicas have a new primary
+		if errors.Is(err, errOtherEpoch) || isPrefix(err, "NOREPLICAS") { // perhaps there is a new primary
 			l.leaveServer(ctx)
 		} else {
 			l.reload(ctx)
@@ -154,6 +157,9 @@ func (l *log) reload(ctx context.Context) {
 	}
 }
 
+// leaveEvery is how long commands stay where they are, at least.
+const leaveEvery = 500 * time.Millisecond
+
 // leaveServer closes the idle connections of commands, so that the next ones go where the
 // client's address, or Sentinel, leads now. Otherwise they stay for as long as their server lives,
 // also when it has been replaced: a connection that was being made when Sentinel announced the new
@@ -162,6 +168,10 @@ func (l *log) leaveServer(ctx context.Context) {
 	client, ok := l.commands.(*redis.Client)
 	if !ok {
 		l.reload(ctx)
+		return
+	}
+	now, was := time.Now().UnixMilli(), l.left.Load()
+	if now-was < leaveEvery.Milliseconds() || !l.left.CompareAndSwap(was, now) {
 		return
 	}
 	_, _ = attempt(ctx, l, stateTimeout, func(ctx context.Context) (struct{}, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,10 +44,7 @@ func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Posit
 	args := l.publishArgs(b, size)
 	timeout := callTimeout + time.Duration(size>>20)*100*time.Millisecond + l.bus.opts.replicaWait
 	reply, err := do(ctx, l, "publish", timeout, func(ctx context.Context) ([]any, error) {
-		if l.bus.opts.replicas > 0 {
-			return l.publishAndWait(ctx, args)
-		}
-		return publishScript.run(ctx, l.commands, l.keys.ofPublish(), args...)
+		return l.publishOnce(ctx, args)
 	})
 	if err != nil {
 		if strings.Contains(err.Error(), "invalid bulk length") || strings.Contains(err.Error(), "too large to be stored") {
@@ -54,7 +52,7 @@ func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Posit
 		}
 		return nil, err
 	}
-	if ok, _ := reply[0].(int64); ok == 0 {
+	if reply[0] == int64(0) {
 		return nil, fmt.Errorf("redisbus: publish: batch %d of %q: %w", b.Number, b.Producer, backplane.ErrOldBatch)
 	}
 	text, _ := reply[1].(string)
@@ -68,6 +66,27 @@ func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Posit
 	before, _ := reply[2].(string)
 	l.accepted(b, before, positions[len(positions)-1].Epoch)
 	return positions, nil
+}
+
+// publishOnce has a server append the batch, if it is at the epoch that this node follows.
+func (l *log) publishOnce(ctx context.Context, args []any) ([]any, error) {
+	args = slices.Clone(args) // an earlier attempt may be using them still
+	args[followedArg] = l.followed.Load().name()
+	var reply []any
+	var err error
+	if l.bus.opts.replicas > 0 {
+		reply, err = l.publishAndWait(ctx, args)
+	} else {
+		reply, err = publishScript.run(ctx, l.commands, l.keys.ofPublish(), args...)
+	}
+	if err == nil && reply[0] == int64(2) {
+		err = errOtherEpoch
+		select {
+		case l.doubt <- struct{}{}:
+		default:
+		}
+	}
+	return reply, err
 }
 
 // acceptedBatch is the newest batch of a producer that was accepted.
@@ -145,6 +164,9 @@ const (
 	lengthSize = 4
 )
 
+// followedArg is the place of the epoch among the arguments.
+const followedArg = 7
+
 // publishArgs packs the messages into chunks. It copies the data: an attempt
 // that was given up may still be writing it when Publish has returned.
 func (l *log) publishArgs(b backplane.Batch, size int) []any {
@@ -153,7 +175,8 @@ func (l *log) publishArgs(b backplane.Batch, size int) []any {
 	args = append(args,
 		b.Producer, strconv.FormatUint(b.Number, 10), newEpoch(),
 		micros(l.cfg.RetentionAge), l.cfg.RetentionBytes,
-		micros(l.cfg.IdempotencyWindow), l.ttl.Milliseconds())
+		micros(l.cfg.IdempotencyWindow), l.ttl.Milliseconds(),
+		"")
 	// The log is trimmed chunk by chunk, and must not be trimmed of much at a time.
 	limit := int(min(chunkBytes, l.cfg.RetentionBytes/128))
 	from, count, weight := 0, 0, 0

@@ -78,6 +78,7 @@ func (f *follower) check(ctx context.Context) {
 	for round := 0; ; round++ {
 		select {
 		case <-tick.C:
+		case <-f.log.doubt:
 		case <-ctx.Done():
 			return
 		}

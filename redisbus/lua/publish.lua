@@ -4,13 +4,14 @@
 -- ARGV  1 producer  2 number of the batch  3 name of an epoch, should one begin
 --       4 retention, us  5 retention, bytes
 --       6 idempotency window, us  7 time to live, ms
---       8... of each chunk of messages: key, how many, what they weigh, the messages
+--       8 epoch that the node follows, or ''
+--       9... of each chunk of messages: key, how many, what they weigh, the messages
 --
 -- A chunk is messages that become one element of the stream: one with a key, or some without.
 -- Its messages are numbered one after the other, and the last number is the element's id.
 --
--- Returns {1, positions, number of the producer's batch before} or {0}: there was a batch with a
--- higher number. Positions are words: epoch.seq, and +n if n messages from there on are meant. The
+-- Returns {1, positions, number of the producer's batch before}; or {0}: there was a batch with a
+-- higher number; or {2}: this is not the epoch that the node follows. Positions are words: epoch.seq, and +n if n messages from there on are meant. The
 -- number is that of this batch if it had been appended before, and empty if none is known.
 
 -- higher compares numbers in decimal digits.
@@ -18,12 +19,13 @@ local function higher(a, b) return #a > #b or #a == #b and a > b end
 
 local meta, log, marks, keys = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local producer, batch = 'by ' .. ARGV[1], ARGV[2]
-local chunks = 8
+local chunks = 9
 
 local now = clock()
 local m = redis.call('HMGET', meta, 'epoch', 'last', 'server', 'size', producer)
 local here = server()
 local previous = m[5] and string.match(m[5], '^%d+')
+local foreign = ARGV[8] ~= '' and ARGV[8] ~= m[1]
 
 -- append appends a chunk. It returns its number in digits or, in a table, an error.
 local function append(epoch, before, id, count, data)
@@ -38,7 +40,7 @@ local function record(batch, at, positions) return batch .. ' ' .. number(at) ..
 
 -- The common case in few steps: one chunk without a key, the producer's next batch, and
 -- nothing else to do.
-if #ARGV == chunks + 3 and ARGV[chunks] == '' and previous and higher(batch, previous) and here == m[3] then
+if #ARGV == chunks + 3 and ARGV[chunks] == '' and previous and higher(batch, previous) and here == m[3] and not foreign then
   local count = ARGV[chunks + 1]
   local total, _, room, due = struct.unpack(size, m[4])
   total = total + ARGV[chunks + 2]
@@ -63,6 +65,7 @@ if previous == batch then
   return {1, string.match(m[5], '^%d+ %d+ (.*)$'), previous}
 end
 if previous and not higher(batch, previous) then return {0} end
+if foreign then return {2} end
 
 if not m[1] then
   begin(meta, log, marks, ARGV[3], now, ttl)
