@@ -153,6 +153,37 @@ func TestOutageForAll(t *testing.T) {
 	})
 }
 
+// Nor is an outage that is so short that no call of a node fails: those under way wait
+// for the bus to come back, and are answered in any order.
+func TestShortOutageForAll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		bus := newBus()
+		j := new(journal)
+		var wires []*unreliable
+		for i := range 3 {
+			wire := newUnreliable(bus)
+			wires = append(wires, wire)
+			b := start(t, broker.WithBackplane(wire), broker.WithLease(5*time.Second))
+			b.SetDisconnectCallback(func(client, _ string) { j.note("%s", client) })
+			connect(t, b, fmt.Sprint("client ", i))
+			time.Sleep(700 * time.Millisecond)
+		}
+		time.Sleep(30 * time.Second)
+		for outage := 500 * time.Millisecond; outage < 10*time.Second; outage += 130 * time.Millisecond {
+			for _, w := range wires {
+				w.Cut(backplanetest.Hang)
+			}
+			time.Sleep(outage)
+			for i := range wires {
+				wires[(i+int(outage/time.Millisecond))%3].Heal()
+				time.Sleep(100 * time.Millisecond)
+			}
+			time.Sleep(15 * time.Second)
+		}
+		j.wants(t)
+	})
+}
+
 // The last node dies; the next one to start reports its sessions.
 func TestNobodyIsLeftToSweep(t *testing.T) {
 	bubble(t, func(t *testing.T) {
