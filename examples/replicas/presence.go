@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"sync"
 
 	"github.com/sseplane/sseplane/broker"
 )
@@ -36,10 +38,8 @@ func (a *api) presence(w http.ResponseWriter, r *http.Request, _ []string) error
 		last := &all[len(all)-1]
 		last.Sessions = append(last.Sessions, session{s.ID, s.NodeName})
 	}
-	for i := range all {
-		if err := a.addMetadata(&all[i]); err != nil {
-			return err
-		}
+	if err := a.addAllMetadata(all); err != nil {
+		return err
 	}
 	answer(w, http.StatusOK, all)
 	return nil
@@ -66,8 +66,28 @@ func (a *api) presenceOf(w http.ResponseWriter, r *http.Request, names []string)
 	return nil
 }
 
-// addMetadata asks for the metadata of one client: fine for a page of them, not for
-// thousands.
+// addAllMetadata asks for the metadata of many, some at a time.
+func (a *api) addAllMetadata(all []present) error {
+	const atATime = 16
+	errs := make([]error, len(all))
+	next := make(chan int)
+	var asking sync.WaitGroup
+	for range min(atATime, len(all)) {
+		asking.Go(func() {
+			for i := range next {
+				errs[i] = a.addMetadata(&all[i])
+			}
+		})
+	}
+	for i := range all {
+		next <- i
+	}
+	close(next)
+	asking.Wait()
+	return cmp.Or(errs...)
+}
+
+// addMetadata asks for the metadata of one client.
 func (a *api) addMetadata(p *present) (err error) {
 	p.Metadata, err = a.broker.GetClientMetadata(p.Client)
 	var unknown *broker.UnknownClientError
