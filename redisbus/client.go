@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 const (
@@ -58,6 +59,7 @@ func followClient(client redis.UniversalClient) redis.UniversalClient {
 		o.PipelinePoolSize = 0
 		o.ClientSideCache, o.ClientSideCacheConfig = nil, nil
 		o.Limiter = nil
+		o.PushNotificationProcessor, o.MaintNotificationsConfig = nil, noNotifications()
 		return redis.NewClient(&o)
 	case *redis.ClusterClient:
 		return redis.NewClusterClient(clusterOptions(client))
@@ -76,7 +78,14 @@ func clusterOptions(client *redis.ClusterClient) *redis.ClusterOptions {
 	o.PoolSize, o.PoolTimeout = 2, callTimeout
 	o.MinIdleConns, o.MaxIdleConns, o.MaxActiveConns = 0, 0, 0
 	o.PipelinePoolSize = 0
+	o.PushNotificationProcessor, o.MaintNotificationsConfig = nil, noNotifications()
 	return &o
+}
+
+// noNotifications switches off what go-redis asks servers to announce. The options of a client
+// hold its processor of these, and two clients with one get into each other's way.
+func noNotifications() *maintnotifications.Config {
+	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
 // temporary reports whether it makes sense to repeat a command that failed so:
