@@ -17,6 +17,7 @@ const (
 // backoff decides how long to wait before the next try.
 type backoff struct {
 	retry   time.Duration // the reconnection time: the server's, or that of WithRetry
+	named   bool          // it is the server's
 	most    time.Duration
 	stable  time.Duration
 	retries int // tries since the last one that counts as a success
@@ -27,15 +28,15 @@ type outcome struct {
 	err        error
 	opened     bool // the answer was an event stream
 	lasted     time.Duration
-	saidRetry  bool          // the stream had a retry field
 	retryAfter time.Duration // of the answer's header
 	final      bool          // not to be tried again
 }
 
 // next returns a time between d and 1.5 d, so that the clients of a server that went away come back spread. d is the
-// reconnection time, doubled with each failure up to the most. A server that was there and named a time is obeyed.
+// reconnection time, doubled with each failure up to the most. A server that named a time is obeyed each time
+// that it was there: the time is kept until it names another.
 func (b *backoff) next(o outcome) time.Duration {
-	if o.opened && (o.saidRetry || o.lasted >= b.stable) {
+	if o.opened && (b.named || o.lasted >= b.stable) {
 		b.retries = 0
 	}
 	d := min(max(b.retry, minRetry), maxRetry)

@@ -161,8 +161,8 @@ func WithRetry(d time.Duration) Option {
 }
 
 // WithBackoff sets how far the time between tries grows as one fails after another, and how long a connection must have
-// lasted for the time to start from its beginning again. The defaults are 30 s and 10 s. A server's retry that is longer
-// is kept.
+// lasted for the time to start from its beginning again: one that was accepted and ended earlier counts as a failure,
+// unless the server has sent a retry. The defaults are 30 s and 10 s. A server's retry that is longer is kept.
 func WithBackoff(most, stable time.Duration) Option {
 	return func(o *options) error {
 		if most <= 0 || stable < 0 {

@@ -130,7 +130,7 @@ func (s *Stream) read(ctx context.Context, d *sse.Decoder) (o outcome) {
 		m, err := d.Next()
 		s.lastID = d.LastEventID()
 		if retry, ok := d.Retry(); ok {
-			s.backoff.retry, o.saidRetry = retry, true
+			s.backoff.retry, s.backoff.named = retry, true
 		}
 		if err != nil {
 			o.err = why(ctx, err)

@@ -54,6 +54,8 @@ func TestBackoff(t *testing.T) {
 		{"retry of the server", []answer{text("retry: 5000\n\n")}, nil, []time.Duration{5 * s}},
 		{"retry is kept", []answer{text("retry: 5000\n\n"), text("retry: 5000\n\n"), text("retry: 5000\n\n")}, nil,
 			[]time.Duration{5 * s, 5 * s, 5 * s}},
+		{"retry is kept by who is not told again", []answer{text("retry: 5000\n\n"), text("data: a\n\n"), fail, text(""), text("")}, nil,
+			[]time.Duration{5 * s, 5 * s, 10 * s, 5 * s, 5 * s}},
 		{"retry of an unfinished block counts", []answer{text("retry: 5000\ndata: a")}, nil, []time.Duration{5 * s}},
 		{"retry is where the growth starts", []answer{text("retry: 5000\n\n"), fail, fail, fail}, nil,
 			[]time.Duration{5 * s, 10 * s, 20 * s, 30 * s}},
