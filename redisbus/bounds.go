@@ -2,6 +2,7 @@ package redisbus
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -53,8 +54,12 @@ type state struct {
 	until       time.Time // when the keys expire, unless they are renewed
 	now         time.Time
 	batch       uint64 // the newest of the producer that was asked about; 0: none is known
+	forgot      uint64 // the time of the newest batch that the server has forgotten, in microseconds
 	lost        bool   // it has not got what it, or another server, had accepted of that producer
 }
+
+// trimLength is the length of the field trim, whose last number is forgot: see history.lua.
+const trimLength = 6 * 8
 
 func parseState(reply []any) (state, error) {
 	r := replies{list: reply}
@@ -64,10 +69,13 @@ func parseState(reply []any) (state, error) {
 		return s, r.err
 	}
 	s := state{epoch: r.text(), began: r.number(), last: r.number(), until: r.time(), now: r.time()}
-	if len(r.list) > 0 {
+	if len(r.list) > 1 {
 		record, _ := r.list[0].(string)
 		number, _, _ := strings.Cut(record, " ")
 		s.batch, _ = strconv.ParseUint(number, 10, 64)
+		if trim, _ := r.list[1].(string); len(trim) == trimLength {
+			s.forgot = binary.BigEndian.Uint64([]byte(trim[trimLength-8:]))
+		}
 	}
 	return s, r.err
 }

@@ -97,7 +97,7 @@ func temporary(err error) bool {
 	if netErr := net.Error(nil); errors.As(err, &netErr) {
 		return true
 	}
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, errOtherEpoch) {
+	if isAny(err, net.ErrClosed, redis.ErrPoolTimeout, errOtherEpoch, errLacks) {
 		return true
 	}
 	text := err.Error()

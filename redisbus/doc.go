@@ -12,8 +12,11 @@
 // [redis.NewClusterClient]. It stays the caller's. Its timeouts and retries do not
 // matter: the bus gives up on one attempt after a second, and repeats it, which is
 // harmless, for some seconds or until the context of the call ends. Each
-// follower has one connection of its own, made from a copy of the client's options;
-// hooks and limiters of the client do not see it. Nothing uses pub/sub.
+// follower has one connection of its own, and a second one for questions, made from a copy of the client's options;
+// hooks and limiters of the client do not see them. Everything else uses connections of the client's pool.
+// When these seem to lead to a primary that was replaced, the bus closes those of them that are
+// idle, once a half second at most, so that the next ones are made to where the client's address
+// or Sentinel leads. Nothing uses pub/sub.
 //
 // # What it promises
 //
@@ -81,11 +84,11 @@
 // is no longer the primary, and connects anew. History is only declared gone when both
 // servers say so.
 //
-// A batch is only accepted by a server that is at the epoch which its node follows. During a
-// failover the commands of a node may lead to another server than its follower for a while:
-// what that one accepted would be lost, and of an epoch of which nobody is told. So while a node
-// moves from epoch to epoch, a second or so, its publishes wait. Within an epoch, each reply tells the number of
-// the producer's batch before, by which the node finds that another server had taken that.
+// A batch is only accepted by a server that is at the epoch which its node follows and that has the
+// batch which was accepted of the node before. During a failover the commands of a node may lead to another
+// server than its follower for a while: what that one accepted would be lost, and nobody told. So publishes wait
+// while a node moves from epoch to epoch, for a second or so; whoever uses a log without a
+// broker calls Bounds or NewEpoch when Follow has ended. One call of Follow at a time is meant for each log.
 //
 // Elements of the stream that no node has written are skipped, counted
 // ([Bus.ForeignEntries]) and reported ([WithLogger]).

@@ -301,7 +301,8 @@ func TestFailoverHasLostWhatWasNotFollowed(t *testing.T) {
 					return nil
 				default:
 					if number++; goesOn {
-						publishOne(t, log, "node", number)
+						batch := backplane.Batch{Producer: "node", Number: number, Messages: []backplane.Message{{}}}
+						_, _ = log.Publish(t.Context(), batch) // refused, once the commands are on the new primary
 					}
 					return errors.New("it still follows")
 				}

@@ -69,7 +69,7 @@ func (l *log) Follow(ctx context.Context, after backplane.Position, to backplane
 	err = f.run(running)
 	cancel()
 	check.Wait()
-	l.followsNoMore(ctx, present, errors.Is(err, backplane.ErrEpoch))
+	l.followsNoMore(ctx, present, isAny(err, backplane.ErrEpoch, backplane.ErrTrimmed))
 	return err
 }
 

@@ -13,7 +13,7 @@ var errOtherEpoch = errors.New("redisbus: the server is not at the epoch that th
 // followed is the epoch that this node follows, or moves to.
 type followed struct {
 	epoch string
-	over  bool // the node is about to move to another one, which may be known already
+	over  bool // its Follow has ended by itself; the node moves to what Bounds and NewEpoch say
 }
 
 // name returns the epoch that a server has to be at to be published to; empty: any.
@@ -31,8 +31,8 @@ func (l *log) follows(epoch string) *followed {
 	return f
 }
 
-// followsNoMore notes that it does not, or that the epoch is over: then nothing is published
-// until it is known which one comes next.
+// followsNoMore notes that it does not: because it does not want to, or because it can not go on there. Then
+// it publishes to no other epoch until it is known which one comes next.
 func (l *log) followsNoMore(ctx context.Context, present *followed, over bool) {
 	if !over {
 		l.followed.CompareAndSwap(present, nil)

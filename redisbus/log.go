@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,9 @@ import (
 // spare is how long keys outlive what they are kept for, at least: the nodes of
 // a living cluster have that long to renew them.
 const spare = 30 * time.Second
+
+// maxTTL keeps times within what scripts and PEXPIRE can say.
+const maxTTL = 200 * 365 * 24 * time.Hour
 
 // log is one namespace. It implements [backplane.Log].
 type log struct {
@@ -56,7 +60,8 @@ var _ backplane.Log = (*log)(nil)
 func newLog(b *Bus, cfg backplane.Config) *log {
 	l := &log{bus: b, cfg: cfg, keys: newKeys(b.opts.prefix, cfg.Namespace), jobs: make(chan func()), batches: make(map[string]acceptedBatch), doubt: make(chan struct{}, 1)}
 	// A renewal is due when an eighth of it has passed; what is then left must do.
-	l.ttl = (max(cfg.RetentionAge, cfg.IdempotencyWindow, cfg.ResumeGrace) + spare) * 5 / 4
+	l.ttl = max(cfg.RetentionAge, cfg.IdempotencyWindow, cfg.ResumeGrace) + spare
+	l.ttl = min(l.ttl+l.ttl/4, maxTTL)
 	l.commands, l.release = commandClient(b.client)
 	l.closing, l.close = context.WithCancelCause(context.Background())
 	l.collects.calls = make(map[string]uint64)
@@ -130,7 +135,7 @@ func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, 
 		if ctx.Err() != nil {
 			return zero, failed(ctx, what, err)
 		}
-		if errors.Is(err, errOtherEpoch) || isPrefix(err, "NOREPLICAS") { // perhaps there is a new primary
+		if isAny(err, errOtherEpoch, errLacks, ErrReplicas) || isPrefix(err, "NOREPLICAS") { // perhaps there is a new primary
 			l.leaveServer(ctx)
 		} else {
 			l.reload(ctx)
@@ -147,6 +152,10 @@ func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, 
 		}
 		pause = min(2*pause, 200*time.Millisecond)
 	}
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 // reload makes a cluster client look where the slots are: by itself it does that when it

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,77 +62,13 @@ func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Posit
 	for i := range positions {
 		l.ack(positions[i])
 	}
-	before, _ := reply[2].(string)
-	l.accepted(b, before, positions[len(positions)-1].Epoch)
+	r := replies{list: reply[2:]}
+	accepted := acceptedBatch{b.Producer, b.Number, r.text(), r.number()}
+	if r.err != nil {
+		return nil, fmt.Errorf("redisbus: publish: %w", r.err)
+	}
+	l.accepted(accepted)
 	return positions, nil
-}
-
-// publishOnce has a server append the batch, if it is at the epoch that this node follows.
-func (l *log) publishOnce(ctx context.Context, args []any) ([]any, error) {
-	args = slices.Clone(args) // an earlier attempt may be using them still
-	args[followedArg] = l.followed.Load().name()
-	var reply []any
-	var err error
-	if l.bus.opts.replicas > 0 {
-		reply, err = l.publishAndWait(ctx, args)
-	} else {
-		reply, err = publishScript.run(ctx, l.commands, l.keys.ofPublish(), args...)
-	}
-	if err == nil && reply[0] == int64(2) {
-		err = errOtherEpoch
-		select {
-		case l.doubt <- struct{}{}:
-		default:
-		}
-	}
-	return reply, err
-}
-
-// acceptedBatch is the newest batch of a producer that was accepted.
-type acceptedBatch struct {
-	producer string
-	number   uint64
-	epoch    string
-	at       time.Time
-}
-
-// field is where servers remember the producer. There may be no batch yet.
-func (a *acceptedBatch) field() string {
-	if a == nil {
-		return ""
-	}
-	return "by " + a.producer
-}
-
-// missing reports whether a server, of which the state was asked after the batch had been accepted,
-// has not got it. ttl is how long producers are remembered at least.
-func (a *acceptedBatch) missing(s state, ttl time.Duration) bool {
-	return a != nil && a.epoch == s.epoch && s.batch < a.number && (s.batch > 0 || time.Since(a.at) < ttl/2)
-}
-
-// accepted notes that a batch was accepted, by a server that knew of the one before of its producer.
-// If that is an older one than the one that had been accepted last, in the same epoch, the server has
-// not got that: another took it, which is no longer, or never was, the primary. Its numbers say
-// nothing then, because both servers went on from the same end.
-func (l *log) accepted(b backplane.Batch, before, epoch string) {
-	known, _ := strconv.ParseUint(before, 10, 64) // 0 for none
-	now := time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	last := l.batches[b.Producer]
-	if b.Number <= last.number {
-		return
-	}
-	forgotten := known == 0 && now.Sub(last.at) > l.ttl/2 // records of producers are not kept for ever
-	if known < last.number && last.epoch == epoch && !forgotten {
-		l.lost.Store(&epoch)
-	}
-	if len(l.batches) > 100 {
-		clear(l.batches) // a node has one or two
-	}
-	accepted := acceptedBatch{b.Producer, b.Number, epoch, now}
-	l.batches[b.Producer] = accepted
-	l.newest.Store(&accepted)
 }
 
 func validBatch(b backplane.Batch) (size int, _ error) {
@@ -164,9 +99,6 @@ const (
 	lengthSize = 4
 )
 
-// followedArg is the place of the epoch among the arguments.
-const followedArg = 7
-
 // publishArgs packs the messages into chunks. It copies the data: an attempt
 // that was given up may still be writing it when Publish has returned.
 func (l *log) publishArgs(b backplane.Batch, size int) []any {
@@ -176,7 +108,7 @@ func (l *log) publishArgs(b backplane.Batch, size int) []any {
 		b.Producer, strconv.FormatUint(b.Number, 10), newEpoch(),
 		micros(l.cfg.RetentionAge), l.cfg.RetentionBytes,
 		micros(l.cfg.IdempotencyWindow), l.ttl.Milliseconds(),
-		"")
+		"", "", 0, 0)
 	// The log is trimmed chunk by chunk, and must not be trimmed of much at a time.
 	limit := int(min(chunkBytes, l.cfg.RetentionBytes/128))
 	from, count, weight := 0, 0, 0

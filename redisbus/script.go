@@ -103,6 +103,13 @@ func (s *script) run(ctx context.Context, c redis.Scripter, keys []string, args 
 
 // pipelined runs the script at the head of a pipeline, with what then adds to it behind.
 func (s *script) pipelined(ctx context.Context, c redis.Cmdable, keys []string, args []any, then func(redis.Pipeliner)) ([]any, error) {
+	if client, ok := c.(*redis.Client); ok {
+		// go-redis has a pool of its own for pipelines, whose connections may lead to another server
+		// than those of commands.
+		conn := client.Conn()
+		defer conn.Close()
+		c = conn
+	}
 	eval := func(how func(p redis.Pipeliner) *redis.Cmd) (*redis.Cmd, error) {
 		p := c.Pipeline()
 		cmd := how(p)

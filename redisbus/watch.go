@@ -34,7 +34,7 @@ func (l *log) state(ctx context.Context, c redis.UniversalClient) (state, error)
 	})
 	if err == nil {
 		l.observe(s, asked)
-		s.lost = accepted.missing(s, l.ttl)
+		s.lost = accepted.missing(s)
 	}
 	return s, err
 }
@@ -54,14 +54,14 @@ func (l *log) glance(ctx context.Context) (state, error) {
 			defer conn.Close()
 			p = conn.Pipeline()
 		}
-		cmd := p.HMGet(ctx, l.keys.meta, "epoch", "began", "last", "until", accepted.field())
+		cmd := p.HMGet(ctx, l.keys.meta, "epoch", "began", "last", "until", accepted.field(), "trim")
 		if _, err := p.Exec(ctx); err != nil {
 			return state{}, err
 		}
 		reply := slices.Insert(cmd.Val(), 4, any(strconv.FormatInt(l.serverNow().UnixMicro(), 10)))
 		return parseState(reply)
 	})
-	s.lost = err == nil && accepted.missing(s, l.ttl)
+	s.lost = err == nil && accepted.missing(s)
 	return s, err
 }
 

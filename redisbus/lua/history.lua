@@ -31,7 +31,8 @@ local size = '>i8i8i8i8'
 --   markedat  the time that it says
 --   oldest    the time of the oldest mark
 --   swept     when old records of producers were last removed
-local trim = '>i8i8i8i8i8'
+--   forgot    the time of the newest record that was
+local trim = '>i8i8i8i8i8i8'
 
 -- top returns the highest id that the log has ever had.
 local function top(log)
@@ -53,6 +54,6 @@ local function begin(meta, log, marks, epoch, now, ttl)
   last = number(math.max(now, last) + jump)
   redis.call('UNLINK', marks)
   redis.call('HSET', meta, 'epoch', epoch, 'began', last, 'last', last, 'server', server(),
-    'size', struct.pack(size, 0, 0, 0, 0), 'trim', struct.pack(trim, 0, 0, 0, 0, now), 'until', number(now + ttl * 1000))
+    'size', struct.pack(size, 0, 0, 0, 0), 'trim', struct.pack(trim, 0, 0, 0, 0, now, 0), 'until', number(now + ttl * 1000))
   redis.call('PEXPIRE', meta, ttl)
 end

@@ -1,0 +1,184 @@
+package redisbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sseplane/sseplane/backplane"
+	"github.com/sseplane/sseplane/redisbus/internal/redistest"
+)
+
+// openFor opens a log of the test's own.
+func openFor(t *testing.T, client *redis.Client, age time.Duration) *log {
+	t.Helper()
+	bus, err := New(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, err := bus.Open(t.Context(), backplane.Config{
+		Namespace: t.Name(), RetentionAge: age, RetentionBytes: 1 << 20,
+		IdempotencyWindow: time.Minute, ResumeGrace: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = open.Close(context.Background()) })
+	return open.(*log)
+}
+
+func batchOf(producer string, number uint64) backplane.Batch {
+	return backplane.Batch{Producer: producer, Number: number, Messages: []backplane.Message{{Data: []byte("x")}}}
+}
+
+func mustPublish(t *testing.T, l *log, producer string, number uint64) backplane.Position {
+	t.Helper()
+	positions, err := l.Publish(t.Context(), batchOf(producer, number))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return positions[0]
+}
+
+// split is a primary that was replaced by its replica and lives on, and a client that is still there.
+type split struct {
+	primary, replica *redistest.Server
+	address          *redistest.Proxy
+	client, onNew    *redis.Client
+}
+
+// newSplit makes one, of which before has been run and replicated.
+func newSplit(t *testing.T, before func(*redis.Client)) *split {
+	t.Helper()
+	s := &split{primary: redistest.Start(t, "redis-7.0"), replica: redistest.Start(t, "redis-7.0")}
+	s.address = redistest.NewProxy(t, s.primary.Addr)
+	host, port, _ := net.SplitHostPort(s.primary.Addr)
+	s.replica.Do("replicaof", host, port)
+	redistest.WaitReplica(t, s.replica)
+	s.client = redis.NewClient(&redis.Options{Addr: s.address.Addr})
+	s.onNew = s.replica.Client()
+	t.Cleanup(func() { _ = errors.Join(s.client.Close(), s.onNew.Close()) })
+	before(s.client)
+	redistest.Eventually(t, "the replica has all", func() error {
+		if a, b := s.primary.Info("master_repl_offset"), s.replica.Info("master_repl_offset"); a != b {
+			return fmt.Errorf("%s of %s", b, a)
+		}
+		return nil
+	})
+	s.replica.Do("replicaof", "no", "one")
+	return s
+}
+
+type nobody struct{}
+
+func (nobody) Page(backplane.Page) {}
+func (nobody) Link(error)          {}
+
+// What another server had accepted is missed also where the reply that could have told of it was
+// lost, and where the batch of that reply was given up.
+func TestLossIsFoundWithoutTheReply(t *testing.T) {
+	t.Parallel()
+	for _, next := range []uint64{3, 4} {
+		t.Run(fmt.Sprint("batch ", next, " comes next"), func(t *testing.T) {
+			t.Parallel()
+			var l *log
+			s := newSplit(t, func(c *redis.Client) {
+				l = openFor(t, c, time.Minute)
+				mustPublish(t, l, "node", 1)
+			})
+			at := mustPublish(t, openFor(t, s.onNew, time.Minute), "other", 1)
+			mustPublish(t, l, "node", 2) // the old primary takes it
+			s.address.To(s.replica.Addr)
+			s.address.Cut()
+			// The new primary executes 3, if it takes it, and nobody hears of that.
+			args := l.publishArgs(batchOf("node", 3), 1)
+			last, _ := l.lastAccepted("node")
+			args[acceptedArg], args[acceptedArg+1], args[acceptedArg+2] = last.epoch, last.number, last.at
+			if err := s.onNew.Eval(t.Context(), publishScript.source, l.keys.ofPublish(), args...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			mustPublish(t, l, "node", next)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := l.Follow(ctx, at, nobody{}); !errors.Is(err, backplane.ErrEpoch) {
+				t.Errorf("Follow ended with %v, want ErrEpoch", err)
+			}
+		})
+	}
+}
+
+// A server that has forgotten what is old has not lost it.
+func TestForgottenIsNotLost(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "redis-7.0")
+	client := server.Client()
+	defer client.Close()
+	quiet, busy := openFor(t, client, time.Minute), openFor(t, client, time.Minute)
+	at := mustPublish(t, quiet, "quiet", 1)
+	busy.ttl = time.Second // it forgets sooner
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- quiet.Follow(ctx, at, nobody{}) }()
+	number := uint64(0)
+	redistest.Eventually(t, "it is forgotten", func() error {
+		number++
+		mustPublish(t, busy, "busy", number)
+		if client.HExists(t.Context(), quiet.keys.meta, "by quiet").Val() {
+			return errors.New("it is there")
+		}
+		return nil
+	})
+	for range 3 { // looks of the follower
+		quiet.look()
+		if s, err := quiet.glance(t.Context()); err != nil || s.lost {
+			t.Errorf("%+v, %v", s, err)
+		}
+	}
+	mustPublish(t, quiet, "quiet", 2)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Follow ended with %v", err)
+	}
+}
+
+// Commands that leave a server leave it with all their connections, those of pipelines too.
+func TestAllCommandsLeaveTheServer(t *testing.T) {
+	t.Parallel()
+	var l *log
+	session := func(id string) []backplane.Session { return []backplane.Session{{ID: id, Client: "c", Node: "n"}} }
+	s := newSplit(t, func(c *redis.Client) {
+		l = openFor(t, c, time.Minute)
+		if _, err := l.Update(t.Context(), "n", session("one"), nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s.address.To(s.replica.Addr)
+	l.leaveServer(t.Context())
+	if _, err := l.Update(t.Context(), "n", session("two"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if old, now := s.primary.Do("hlen", l.keys.sessions), s.replica.Do("hlen", l.keys.sessions); old != int64(1) || now != int64(2) {
+		t.Errorf("the old primary has %v sessions, the new one %v", old, now)
+	}
+}
+
+// The longest retention that a broker allows is one.
+func TestLongestRetention(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "redis-7.0")
+	client := server.Client()
+	defer client.Close()
+	l := openFor(t, client, 100*365*24*time.Hour)
+	for number := range uint64(3) {
+		mustPublish(t, l, "node", number+1)
+	}
+	if n := client.XLen(t.Context(), l.keys.log).Val(); n != 3 {
+		t.Errorf("%d entries", n)
+	}
+}
