@@ -13,7 +13,8 @@
 // matter: the bus gives up on one attempt after a second, and repeats it, which is
 // harmless, for some seconds or until the context of the call ends. Each
 // follower has one connection of its own, and a second one for questions, made from a copy of the client's options;
-// hooks and limiters of the client do not see them. Everything else uses connections of the client's pool.
+// hooks and limiters of the client do not see them. Everything else uses connections of the client's pool,
+// or of a client of the bus's own where it is a Cluster's.
 // When these seem to lead to a primary that was replaced, the bus closes those of them that are
 // idle, once a half second at most, so that the next ones are made to where the client's address
 // or Sentinel leads. Nothing uses pub/sub.

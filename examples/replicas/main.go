@@ -25,10 +25,16 @@
 //	PUT  /metadata/{client}                 the body is a JSON object
 //	POST /join/{client}/{topic}             and /leave/{client}/{topic}
 //	POST /disconnect/{client}               ends all its sessions
-//	GET  /disconnects                       what the disconnect callback was called with, here
+//	GET  /disconnects                       what the disconnect callback was called with, here: ask a
+//	                                        replica's own address, not the page's
 //	GET  /healthz                           200 while it follows the bus, else 503
 //	GET  /readyz                            200 while it wants connections, else 503
 //	GET  /stats
+//
+// At the address of the page, of the whole demo, there are besides
+//
+//	GET  /demo/replicas                     the replicas, and which of them run
+//	POST /demo/replicas/{name}/stop         and /kill, /start
 //
 // Names in paths are percent-encoded, slashes too. Errors are {"error":"a sentence"}.
 package main
