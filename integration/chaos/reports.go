@@ -39,11 +39,15 @@ func readReports(f *fleet.Fleet, h *History) ([]Record, error) {
 	return reports, nil
 }
 
+// demotion is how long, in seconds, a primary that was replaced while it was paused goes on accepting what is
+// lost then: Sentinel makes it a replica 10 s after it is back.
+const demotion = 13
+
 // CheckReports returns what is wrong with the reports of sessions that have ended: each
 // of the sessions, which are given with their clients, is reported exactly once, and no
 // session twice. A replica that dies inside its callback, or is taken for dead there,
 // may cause a second report; a bus that forgets what it has accepted can forget a
-// session that came while it failed over.
+// session that came while it failed over, or that the end of one was reported.
 func CheckReports(history []Record, sessions map[string]string, forgets bool) (problems []string) {
 	reports := map[string][]Record{}
 	opened := map[string]float64{}
@@ -56,6 +60,13 @@ func CheckReports(history []Record, sessions map[string]string, forgets bool) (p
 		}
 	}
 	broken := outages(history)
+	if forgets {
+		for i := range broken {
+			if broken[i].bus {
+				broken[i].to += demotion
+			}
+		}
+	}
 	forgotten := func(session string) bool {
 		at, known := opened[session]
 		return forgets && known && slices.ContainsFunc(broken, func(o outage) bool { return o.bus && o.from <= at && at <= o.to })
