@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 )
 
@@ -37,8 +38,14 @@ func (b *Broker) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var denied unauthorized
 	var streaming *StreamingUnsupportedError
 	switch {
-	case errors.As(err, &streaming), errors.Is(err, ErrInvalidOption):
+	case errors.As(err, &streaming):
+		b.deafWriter.Do(func() { // one of them is as good as all
+			b.cfg.logger.Warn("sseplane: an http.ResponseWriter can not flush, and so not stream", "writer", fmt.Sprintf("%T", w), "innermost", fmt.Sprintf("%T", innermost(w)))
+		})
 		http.Error(w, "streaming is not possible here", http.StatusInternalServerError)
+	case errors.Is(err, ErrInvalidOption):
+		b.cfg.logger.Error("sseplane: a request was refused because of a bad option", "error", err)
+		http.Error(w, "the broker is misconfigured", http.StatusInternalServerError)
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrDraining), errors.Is(err, ErrClosed),
 		errors.Is(err, ErrTooManyConnections), errors.Is(err, ErrDisconnected), errors.Is(err, ErrIncompatible),
 		errors.Is(err, ErrNodeLapsed):

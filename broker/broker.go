@@ -31,6 +31,8 @@ type Broker struct {
 	startOnce sync.Once
 	startErr  error
 
+	deafWriter sync.Once // logs that there is one
+
 	ctx    context.Context // ends when everything must
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // follower, clock, ...: end with ctx

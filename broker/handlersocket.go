@@ -33,13 +33,15 @@ func newHandlerSocket(w http.ResponseWriter, protoMajor int, deadline time.Durat
 // canStream reports whether what is written to w can be flushed to the client: whether
 // the innermost of the writers that it wraps can. (One further out may have a Flush
 // that does nothing when the one below has none.) Nothing is written.
-func canStream(w http.ResponseWriter) bool {
+func canStream(w http.ResponseWriter) bool { return flusherOf(innermost(w)) != nil }
+
+func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
-		if wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
-			w = wrapper.Unwrap()
-			continue
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
 		}
-		return flusherOf(w) != nil
+		w = wrapper.Unwrap()
 	}
 }
 

@@ -61,10 +61,12 @@ func (l *logbook) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-func (l *logbook) contains(s string) bool {
+func (l *logbook) contains(s string) bool { return strings.Contains(l.text(), s) }
+
+func (l *logbook) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Contains(l.buf.String(), s)
+	return l.buf.String()
 }
 
 func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
