@@ -73,7 +73,8 @@ func randomBytes(n int) []byte {
 }
 
 // Start starts the broker and waits until it has first reached the bus, or
-// ctx ends: then it is [ErrUnavailable], and the broker keeps trying. A bad option
+// ctx ends: then it is [ErrUnavailable], with the last error of the bus, if it has answered
+// with one, and the broker keeps trying. A bad option
 // is [ErrInvalidOption]. Calling Start is not necessary; it tells early what is
 // wrong. Later calls do not start anything.
 func (b *Broker) Start(ctx context.Context) error {
@@ -89,7 +90,7 @@ func (b *Broker) Start(ctx context.Context) error {
 	case <-b.ctx.Done():
 		return ErrClosed
 	case <-ctx.Done():
-		return unavailable("start", context.Cause(ctx))
+		return unavailable("start", b.node.whileStarting(context.Cause(ctx)))
 	}
 }
 

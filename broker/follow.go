@@ -74,6 +74,14 @@ func (f *follower) run(ctx context.Context) {
 
 // start gives the node its first view of the log.
 func (f *follower) start(ctx context.Context) error {
+	err := f.firstView(ctx)
+	if err != nil {
+		f.node.setLink(err)
+	}
+	return err
+}
+
+func (f *follower) firstView(ctx context.Context) error {
 	if _, err := f.log.Bounds(ctx); err != nil { // makes the first epoch
 		return err
 	}

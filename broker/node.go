@@ -71,8 +71,9 @@ type factKey struct {
 }
 
 var (
-	errNotReached = errors.New("the bus has not been reached yet")
-	errStaleJoin  = errors.New("the log went on too far while the connection was being set up")
+	errNotReached  = errors.New("the bus has not been reached yet")
+	errNotFollowed = errors.New("the log is not followed yet")
+	errStaleJoin   = errors.New("the log went on too far while the connection was being set up")
 )
 
 func newNode(cfg *config, c *counters) *node {
@@ -110,6 +111,7 @@ func (n *node) begin(tail backplane.Page) {
 	}
 	if n.incompatible == nil {
 		n.moveTo(tail.Upto)
+		n.link = errNotFollowed
 	}
 	n.window.trim(n.windowSize)
 	close(n.reached)
@@ -148,6 +150,17 @@ func (n *node) setLink(err error) {
 	if n.incompatible == nil {
 		n.link = err
 	}
+}
+
+// whileStarting returns the cause for which somebody has stopped waiting for the bus,
+// together with what is wrong with that, if it has said so.
+func (n *node) whileStarting(cause error) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.link == nil || n.link == errNotReached || n.link == errNotFollowed {
+		return cause
+	}
+	return fmt.Errorf("%w; last: %w", cause, n.link)
 }
 
 // append takes one entry into the window and, if it is new, to the sessions.

@@ -30,7 +30,7 @@ func (n *node) position() (pos backplane.Position, life int, err error) {
 	case n.closed != nil:
 		return pos, 0, n.closed
 	case n.window == nil:
-		return pos, 0, unavailable("connect", errNotReached)
+		return pos, 0, unavailable("connect", n.link)
 	}
 	return n.pos, n.life, nil
 }
