@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
-	"maps"
 	"strings"
 	"sync"
 
@@ -41,13 +40,17 @@ type Broker struct {
 
 // NewBroker returns a broker that sends the headers, which may be nil, with every stream.
 // It starts nothing and reports no error: that is up to [Broker.Start], or to the
-// first call that needs the broker running. The headers are copied.
+// first call that needs the broker running. The headers are copied. They win over the
+// broker's own: Cache-Control, X-Accel-Buffering. One that can not be sent, a Content-Type
+// that is not text/event-stream, a Content-Length and a Content-Encoding are an
+// [ErrInvalidOption]; a Transfer-Encoding is left out, and on HTTP/2 so is what it does not
+// have, such as Connection.
 func NewBroker(headers map[string]string, options ...Option) *Broker {
 	cfg := defaultConfig()
-	cfg.headers = maps.Clone(headers)
 	for _, o := range options {
 		o.apply(cfg)
 	}
+	cfg.headers = cfg.checkedHeaders(headers)
 	if cfg.backplane == nil {
 		cfg.backplane = backplane.NewMemory()
 	}
