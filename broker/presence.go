@@ -225,8 +225,11 @@ func (b *Broker) Clients(ctx context.Context) iter.Seq2[string, error] {
 // Members returns the ids of the clients that have a connection which follows
 // the topic, each once. It goes through all sessions of the cluster, page by page. A
 // connection is listed with its new topics a moment after it has joined or left them.
-// An error ends the iteration.
+// An error ends the iteration; a topic that can not be one is [ErrInvalidName].
 func (b *Broker) Members(ctx context.Context, topic string) iter.Seq2[string, error] {
+	if err := backplane.ValidName(topic); err != nil {
+		return func(yield func(string, error) bool) { yield("", invalidName("topic", err)) }
+	}
 	return b.clientsWhere(ctx, func(s Session) bool {
 		for _, t := range s.Topics {
 			if t == topic {

@@ -288,3 +288,20 @@ func TestQuestionsForClientsAreJoined(t *testing.T) {
 		wire.Calm()
 	})
 }
+
+// A topic that can not be one is an error, like a client that can not be one.
+func TestMembersOfAnImpossibleTopic(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := start(t)
+		for name, topic := range badNames {
+			var errs []error
+			for _, err := range b.Members(t.Context(), topic) {
+				errs = append(errs, err)
+			}
+			if len(errs) != 1 {
+				t.Fatalf("%s: %d results", name, len(errs))
+			}
+			mustBe(t, errs[0], broker.ErrInvalidName)
+		}
+	})
+}
