@@ -83,9 +83,16 @@ func Since(d time.Duration) ConnectOption {
 }
 
 // SincePosition starts a connection that comes without a Last-Event-ID behind a
-// position, as that of [Broker.Position]. It is treated as a Last-Event-ID.
+// position, as that of [Broker.Position]. It is treated as a Last-Event-ID. The zero
+// Position, which comes with an error of Broker.Position, is an [ErrInvalidOption]: it is no place,
+// and what was published meanwhile would be missing.
 func SincePosition(p Position) ConnectOption {
-	return connectOption(func(c *connectConfig) { c.since = cursor{pos: p} })
+	return connectOption(func(c *connectConfig) {
+		if p.Epoch == "" {
+			c.err = fmt.Errorf("%w: SincePosition: the zero Position is no place", ErrInvalidOption)
+		}
+		c.since = cursor{pos: p}
+	})
 }
 
 func heartbeatEvery(d time.Duration) ConnectOption {

@@ -127,7 +127,10 @@ func TestSincePosition(t *testing.T) {
 			t.Errorf("LastEventID is %q", r.conn.LastEventID())
 		}
 		connectFrom(t, b, "joe", r.lastID(), broker.SincePosition(pos)).wants() // a Last-Event-ID wins
-		connect(t, b, "joe", broker.SincePosition(broker.Position{})).wants()   // no place: from now on
+		k := newSink()
+		req, _ := request(t)
+		_, err = b.Connect("joe", k, req, broker.SincePosition(broker.Position{})) // no place, as after an error of Position
+		isNamed(t, "Connect", err, "SincePosition")
 		foreign, err := broker.ParsePosition("~abc.1")
 		must(t, err)
 		gone := connect(t, b, "joe", broker.SincePosition(foreign))
