@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/sseplane/sseplane/broker"
@@ -99,6 +100,24 @@ func TestExceptWithAnImpossibleSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := start(t)
 		_, err := b.Publish(t.Context(), broker.Everyone(), text("x"), broker.Except(badNames["over limit"]))
+		mustBe(t, err, broker.ErrInvalidName)
+	})
+}
+
+func TestExceptSeveral(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		nodes, _ := cluster(t, 2)
+		joe, ann, tom := connect(t, nodes[0], "joe"), connect(t, nodes[1], "ann"), connect(t, nodes[1], "tom")
+		but := func(r *reader) broker.PublishOption { return broker.Except(r.conn.SessionId()) }
+		none := broker.Except("")
+		publish(t, nodes[0], broker.Everyone(), text("tom"), but(joe), none, but(ann), none)
+		publish(t, nodes[0], broker.Everyone(), text("ann"), but(tom), but(joe))
+		publish(t, nodes[0], broker.Everyone(), text("all"), none, broker.IdempotencyKey(""))
+		publish(t, nodes[0], broker.Everyone(), text("all"), none, broker.IdempotencyKey(""))
+		joe.wants("all", "all")
+		ann.wants("ann", "all", "all")
+		tom.wants("tom", "all", "all")
+		_, err := nodes[0].Publish(t.Context(), broker.Everyone(), text("x"), slices.Repeat([]broker.PublishOption{but(joe)}, 1001)...)
 		mustBe(t, err, broker.ErrInvalidName)
 	})
 }

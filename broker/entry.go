@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -53,10 +54,26 @@ type control struct {
 // event is an entry for sessions.
 type event struct {
 	to        Audience
-	except    string // session that does not get it
+	except    string // sessions that do not get it, with a separator between them
 	ephemeral bool
 	authorID  string
 	block     []byte // as of sse.Block
+}
+
+// exceptSeparator is in no session's id.
+const exceptSeparator = " "
+
+// leavesOut reports whether the session does not get the event.
+func (e *event) leavesOut(session string) bool {
+	if len(e.except) <= len(session) {
+		return e.except == session
+	}
+	for id := range strings.SplitSeq(e.except, exceptSeparator) {
+		if id == session {
+			return true
+		}
+	}
+	return false
 }
 
 // entry is one entry of the log as this node keeps it.

@@ -2,7 +2,9 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -23,7 +25,7 @@ type PublishOption interface{ applyPublish(*publishConfig) }
 type publishConfig struct {
 	key       string
 	ephemeral bool
-	except    string
+	except    []string
 }
 
 type publishOption func(*publishConfig)
@@ -32,7 +34,8 @@ func (f publishOption) applyPublish(c *publishConfig) { f(c) }
 
 // IdempotencyKey makes the event count once per audience within the idempotency
 // window ([WithIdempotencyWindow]), from whichever node it is published: a
-// repeat is not an error, publishes nothing, and returns the first position.
+// repeat is not an error, publishes nothing, and returns the first position. The empty
+// key is none.
 func IdempotencyKey(key string) PublishOption {
 	return publishOption(func(c *publishConfig) { c.key = key })
 }
@@ -44,9 +47,14 @@ func Ephemeral() PublishOption {
 	return publishOption(func(c *publishConfig) { c.ephemeral = true })
 }
 
-// Except leaves out one session, as a rule that of the sender.
+// Except leaves out one session, as a rule that of the sender. Given several times, up
+// to 1000, it leaves out all of them. The empty session id is none.
 func Except(sessionId string) PublishOption {
-	return publishOption(func(c *publishConfig) { c.except = sessionId })
+	return publishOption(func(c *publishConfig) {
+		if sessionId != "" {
+			c.except = append(c.except, sessionId)
+		}
+	})
 }
 
 // defaultPublishTimeout is how long calls without a context wait for the bus.
@@ -126,15 +134,20 @@ func (b *Broker) encode(to Audience, ev sse.Event, c publishConfig) (backplane.M
 	if err != nil {
 		return backplane.Message{}, err
 	}
-	e := event{to: to, except: c.except, ephemeral: c.ephemeral || !block.HasData, block: block.Bytes}
+	e := event{to: to, except: strings.Join(c.except, exceptSeparator), ephemeral: c.ephemeral || !block.HasData, block: block.Bytes}
 	if !e.ephemeral {
 		e.authorID = block.ID
 	}
 	if !validID(e.authorID) {
 		return backplane.Message{}, fmt.Errorf("%w: id %q reads as a position", ErrInvalidEvent, e.authorID)
 	}
-	if len(e.except) > backplane.MaxNameLen {
-		return backplane.Message{}, fmt.Errorf("%w: excepted session id of %d bytes", ErrInvalidName, len(e.except))
+	if len(c.except) > maxAudience {
+		return backplane.Message{}, invalidName("excepted sessions", errors.New("more than 1000 are named"))
+	}
+	for _, id := range c.except {
+		if len(id) > backplane.MaxNameLen {
+			return backplane.Message{}, fmt.Errorf("%w: excepted session id of %d bytes", ErrInvalidName, len(id))
+		}
 	}
 	return backplane.Message{Key: to.scopedKey(c.key), Data: encodeEvent(e)}, nil
 }

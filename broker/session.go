@@ -276,7 +276,7 @@ func (s *session) follows(to Audience) bool {
 
 // gets reports whether the session, being in its audience, gets the entry.
 func (s *session) gets(e *entry) bool {
-	return e.event.except != s.id && (e.pos.Seq > s.placedAt || !e.time.Before(s.notBefore))
+	return !e.event.leavesOut(s.id) && (e.pos.Seq > s.placedAt || !e.time.Before(s.notBefore))
 }
 
 // startOver empties the queue and puts a reset before everything that follows.
