@@ -3,6 +3,7 @@ package backplane
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	mathrand "math/rand/v2"
 	"strconv"
 	"strings"
@@ -18,7 +19,8 @@ import (
 // too old are let go of whenever the namespace is next used. Entries of any size
 // are accepted: it never returns [ErrTooLarge].
 //
-// Create one with [NewMemory]. It needs no closing.
+// Create one with [NewMemory], or use the zero Memory, which is an empty bus too. It
+// needs no closing.
 type Memory struct {
 	tagged bool
 	holes  bool
@@ -50,7 +52,7 @@ func WithHoles() MemoryOption { return func(m *Memory) { m.holes = true } }
 
 // NewMemory returns an empty bus.
 func NewMemory(opts ...MemoryOption) *Memory {
-	m := &Memory{namespaces: make(map[string]*namespace)}
+	m := new(Memory)
 	for _, opt := range opts {
 		opt(m)
 	}
@@ -60,6 +62,9 @@ func NewMemory(opts ...MemoryOption) *Memory {
 // Open implements [Backplane]. It fails only on a bad configuration or when ctx
 // has ended.
 func (m *Memory) Open(ctx context.Context, cfg Config) (Log, error) {
+	if m == nil {
+		return nil, errors.New("backplane: the Memory is nil")
+	}
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -76,6 +81,9 @@ func (m *Memory) Open(ctx context.Context, cfg Config) (Log, error) {
 func (m *Memory) namespace(name string) *namespace {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.namespaces == nil {
+		m.namespaces = make(map[string]*namespace)
+	}
 	ns := m.namespaces[name]
 	if ns == nil {
 		ns = &namespace{bus: m}

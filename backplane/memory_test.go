@@ -377,3 +377,11 @@ type stuck chan struct{}
 
 func (stuck) Link(error)    {}
 func (s stuck) Page(p Page) { <-s }
+
+// The zero Memory is an empty bus; a nil one is an error, not a panic.
+func TestMemoryWithoutNew(t *testing.T) {
+	mustPublish(t, openMemory(t, new(Memory), testConfig("n")), 1, "x")
+	if _, err := (*Memory)(nil).Open(t.Context(), testConfig("n")); err == nil {
+		t.Error("a nil Memory was opened")
+	}
+}

@@ -48,7 +48,9 @@ type Broker struct {
 func NewBroker(headers map[string]string, options ...Option) *Broker {
 	cfg := defaultConfig()
 	for _, o := range options {
-		o.apply(cfg)
+		if o != nil {
+			o.apply(cfg)
+		}
 	}
 	cfg.headers = cfg.checkedHeaders(headers)
 	if cfg.backplane == nil {
@@ -134,10 +136,7 @@ func (b *Broker) launchTasks() error {
 // everything that needs it.
 func (b *Broker) boot() {
 	for attempt := 0; ; attempt++ {
-		err := bounded(b.ctx, func(ctx context.Context) (err error) {
-			b.log, err = b.cfg.backplane.Open(ctx, b.cfg.backplaneConfig())
-			return err
-		})
+		err := bounded(b.ctx, b.openLog)
 		if err == nil {
 			break
 		}
@@ -179,6 +178,20 @@ func (b *Broker) boot() {
 		b.tasks.Go(func() { run(b.ctx) })
 	}
 	follower.run(b.ctx) // closes node.reached, which publishes all of the above
+}
+
+// openLog opens the log. The bus may be the application's own, and panic.
+func (b *Broker) openLog(ctx context.Context) error {
+	return guarded(b.cfg.logger, "Open of the bus", func() error {
+		log, err := b.cfg.backplane.Open(ctx, b.cfg.backplaneConfig())
+		if err == nil && log == nil {
+			err = errors.New("the bus has opened no log")
+		}
+		if err == nil {
+			b.log = log
+		}
+		return err
+	})
 }
 
 // factsOf reads what the cluster remembers of clients.

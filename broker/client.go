@@ -28,7 +28,7 @@ type Client struct {
 // JSON: numbers come back as float64.
 type ClientMetadata = map[string]any
 
-// ConnectOption says more about one connection.
+// ConnectOption says more about one connection. A nil one is ignored.
 type ConnectOption interface{ applyConnect(*connectConfig) }
 
 type connectOption func(*connectConfig)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"runtime/debug"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // Option configures a [Broker]. A bad value is an [ErrInvalidOption] from
-// [Broker.Start], or from the first call that uses the broker.
+// [Broker.Start], or from the first call that uses the broker. A nil Option is ignored.
 type Option interface{ apply(*config) }
 
 type option func(*config)
@@ -75,7 +76,8 @@ func defaultConfig() *config {
 // so that it is the only node.
 func WithBackplane(bp backplane.Backplane) Option {
 	return option(func(c *config) {
-		c.require(bp != nil, "WithBackplane", "nil")
+		v := reflect.ValueOf(bp)
+		c.require(bp != nil && (v.Kind() != reflect.Pointer || !v.IsNil()), "WithBackplane", "nil")
 		c.backplane = bp
 	})
 }

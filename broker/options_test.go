@@ -7,13 +7,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sseplane/sseplane/backplane"
 	"github.com/sseplane/sseplane/broker"
 )
 
 // A bad option is an error that names it, from Start and from the first use alike.
 func TestBadOptions(t *testing.T) {
 	for name, options := range map[string][]broker.Option{
-		"WithBackplane":               {broker.WithBackplane(nil)},
+		"WithBackplane":               {broker.WithBackplane(nil), broker.WithBackplane((*backplane.Memory)(nil)), broker.WithBackplane((*unreliable)(nil))},
 		"WithNamespace":               {broker.WithNamespace(""), broker.WithNamespace(badNames["over limit"]), broker.WithNamespace("\xff")},
 		"WithNodeName":                {broker.WithNodeName(""), broker.WithNodeName(badNames["over limit"]), broker.WithNodeName("\xff")},
 		"WithRetention":               {broker.WithRetention(0, 1<<20), broker.WithRetention(-1, 1<<20), broker.WithRetention(time.Minute, 0), broker.WithRetention(time.Minute, -1)},
@@ -180,4 +181,14 @@ func TestHugeOptions(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A nil option of any kind is none.
+func TestNilOptionsAreIgnored(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := start(t, nil, broker.WithBackplane(new(backplane.Memory)), nil) // the zero Memory is one
+		r := connect(t, b, "joe", nil, broker.FollowTopics("t"), nil)
+		publish(t, b, broker.Topics("t"), text("x"), nil, broker.Except(""), nil)
+		r.wants("x")
+	})
 }

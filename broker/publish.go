@@ -19,7 +19,7 @@ type Position = backplane.Position
 // ParsePosition reads what [Position.String] wrote.
 func ParsePosition(s string) (Position, error) { return backplane.ParsePosition(s) }
 
-// PublishOption changes how one event is published.
+// PublishOption changes how one event is published. A nil one is ignored.
 type PublishOption interface{ applyPublish(*publishConfig) }
 
 type publishConfig struct {
@@ -74,7 +74,9 @@ const defaultPublishTimeout = 5 * time.Second
 func (b *Broker) Publish(ctx context.Context, to Audience, event sse.Event, options ...PublishOption) (Position, error) {
 	var c publishConfig
 	for _, o := range options {
-		o.applyPublish(&c)
+		if o != nil {
+			o.applyPublish(&c)
+		}
 	}
 	if err := b.start(); err != nil {
 		return Position{}, err

@@ -115,7 +115,9 @@ func (b *Broker) admit(w http.ResponseWriter, r *http.Request, identify func() (
 		return nil, err
 	}
 	for _, o := range options {
-		o.applyConnect(&c)
+		if o != nil {
+			o.applyConnect(&c)
+		}
 	}
 	metadata, err := c.validate(b.cfg.maxEvent)
 	if err != nil {

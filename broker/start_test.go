@@ -89,3 +89,24 @@ func TestReachedAndNotFollowed(t *testing.T) {
 		}
 	})
 }
+
+// A bus that panics is an error like another; so is one that opens no log.
+func TestBusThatPanics(t *testing.T) {
+	for want, open := range map[string]func() (backplane.Log, error){
+		"no bus today":              func() (backplane.Log, error) { panic("no bus today") },
+		"the bus has opened no log": func() (backplane.Log, error) { return nil, nil },
+	} {
+		bubble(t, func(t *testing.T) {
+			bus := faulty{open: func(context.Context, backplane.Config) (backplane.Log, error) { return open() }}
+			b := broker.NewBroker(nil, broker.WithBackplane(bus))
+			t.Cleanup(func() { shut(t, b) })
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			err := b.Start(ctx)
+			mustBe(t, err, broker.ErrUnavailable)
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("Start: %v", err)
+			}
+		})
+	}
+}
