@@ -30,7 +30,8 @@ type Broker struct {
 	startOnce sync.Once
 	startErr  error
 
-	deafWriter sync.Once // logs that there is one
+	deafWriter  sync.Once // logs that there is one
+	earlyReturn sync.Once // logs that a handler has returned too early
 
 	ctx    context.Context // ends when everything must
 	cancel context.CancelFunc

@@ -54,7 +54,8 @@ func (b *Broker) serve(w http.ResponseWriter, r *http.Request, identify func() (
 }
 
 // Connect opens a stream for a client and returns while it is served in the
-// background. The HTTP handler must not return before [ClientConnection.Done] is closed.
+// background. The HTTP handler must not return before [ClientConnection.Done] is closed: the
+// stream would end at once, because net/http takes the request for answered.
 //
 // When Connect returns an error it has answered the request itself, and the
 // caller only returns: [*StreamingUnsupportedError] (500), [ErrInvalidName] (400),
@@ -73,8 +74,24 @@ func (b *Broker) ConnectWithHeartBeatInterval(clientId string, w http.ResponseWr
 	if err != nil {
 		return nil, err
 	}
-	go func() { _ = b.stream(r.Context(), s) }() // awaited through s.done, and by Close
+	go func() { // awaited through s.done, and by Close
+		err := b.stream(r.Context(), s)
+		if wroteTooLate(r.Context(), err) {
+			b.earlyReturn.Do(func() {
+				b.cfg.logger.Warn("sseplane: the HTTP handler returned before ClientConnection.Done was closed", "client", clientId, "error", err)
+			})
+		}
+	}()
 	return &ClientConnection{session: s, broker: b}, nil
+}
+
+// wroteTooLate reports whether a stream ended as it does when the handler has returned:
+// net/http has then declared a length on HTTP/1.1, or its writer panics; on HTTP/2
+// it panics too, or has an error that has no name.
+func wroteTooLate(request context.Context, err error) bool {
+	return errors.Is(err, http.ErrContentLength) ||
+		errors.Is(err, errPanicked) && request.Err() != nil ||
+		err != nil && strings.Contains(err.Error(), "closed due to handler exiting")
 }
 
 // open answers the request with a stream, up to its headers, or with an error.
