@@ -59,6 +59,9 @@ func (b *Broker) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		b.streamHeader(w.Header(), r)
 		w.WriteHeader(http.StatusOK)
 	default:
+		if !errors.Is(err, errPanicked) { // that has been logged
+			b.cfg.logger.Error("sseplane: a request got no stream", "error", err)
+		}
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	}
 }

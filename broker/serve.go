@@ -22,12 +22,25 @@ type Event = sse.Event
 const lastEventIDParam = "lastEventId"
 
 // Handler serves event streams. identify says whose connection a request is; it
-// may block, with the request's context. Its error answers the request with 401, or,
-// if it is [ErrUnavailable], with 200, retry: and a close, because an EventSource
-// gives up for good on any other status.
+// may block, with the request's context. The answer is
+//   - 200 and the stream, or to HEAD its headers alone;
+//   - 200, retry: and a close, from which an EventSource comes back, as it does after no other
+//     status: this node is draining, closed, at its limit of connections, or out of
+//     touch with the cluster; the client was disconnected meanwhile; or identify's error
+//     is [ErrUnavailable];
+//   - 401 for any other error of identify, whose text is logged at level debug and not sent;
+//   - 400 for an [ErrInvalidName], such as an empty [Client.ID];
+//   - 500, logged, for a bad option, metadata that are too large or no JSON, a
+//     panic of identify, and an http.ResponseWriter that can not flush, such as
+//     that of http.TimeoutHandler, in which streams do not work.
 //
 // A client resumes with the header Last-Event-ID, or with the query parameter
-// lastEventId. The header Sse-Session of the response is the id of the session.
+// lastEventId. The header wins, so that an EventSource may go on using an address
+// with the parameter when it reconnects. The header Sse-Session of the response is the
+// id of the session.
+//
+// ReadTimeout and WriteTimeout of the http.Server do not cut streams; [WithWriteDeadline]
+// bounds writes.
 func (b *Broker) Handler(identify func(*http.Request) (Client, error), options ...ConnectOption) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = b.serve(w, r, func() (Client, error) { return identify(r) }, options)
@@ -59,7 +72,8 @@ func (b *Broker) serve(w http.ResponseWriter, r *http.Request, identify func() (
 //
 // When Connect returns an error it has answered the request itself, and the
 // caller only returns: [*StreamingUnsupportedError] (500), [ErrInvalidName] (400),
-// [ErrInvalidOption] (500), and, each with 200, retry: and a close, [ErrDraining],
+// [ErrInvalidOption] (500), metadata that JSON has no form for or that are too large,
+// [ErrEventTooLarge] (500), and, each with 200, retry: and a close, [ErrDraining],
 // [ErrClosed], [ErrTooManyConnections], [ErrUnavailable] (this node has never reached the
 // bus) and [ErrDisconnected] (meanwhile).
 func (b *Broker) Connect(clientId string, w http.ResponseWriter, r *http.Request, options ...ConnectOption) (*ClientConnection, error) {
@@ -195,6 +209,7 @@ func (b *Broker) identify(identify func() (Client, error)) (c Client, err error)
 	case errors.Is(err, errPanicked):
 		return c, err
 	case err != nil:
+		b.cfg.logger.Debug("sseplane: a request was not identified", "error", err)
 		return c, unauthorized{err}
 	}
 	c.Topics = slices.Clone(c.Topics)
