@@ -53,7 +53,9 @@ func Metadata(m ClientMetadata) ConnectOption {
 	return connectOption(func(c *connectConfig) { c.client.Metadata = m })
 }
 
-// Expires closes the connection at that time. The client reconnects, and is identified anew.
+// Expires closes the connection at that time, unless it is zero. The client reconnects, and
+// is identified anew. It is for Connect and Serve: as an option of [Broker.Handler] it would be one
+// moment for all connections, where [Client.Expires] is each one's own.
 func Expires(at time.Time) ConnectOption {
 	return connectOption(func(c *connectConfig) { c.client.Expires = at })
 }

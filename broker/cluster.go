@@ -128,6 +128,10 @@ func (b *Broker) conclude(ctx context.Context, facts []backplane.Fact, pos Posit
 // being opened. Nodes that are cut off from the bus do it when they hear of it. A client that
 // reconnects later is welcome, if the application lets it in. It blocks until the bus has
 // accepted it or ctx ends: [ErrUnavailable] leaves open whether it happened.
+//
+// The reason, which may be empty, becomes part of [ClientConnection.Err] and of what Serve
+// returns, on the nodes of the sessions; it is not sent to the client. A client that is
+// nowhere is no error.
 func (b *Broker) Disconnect(ctx context.Context, clientId, reason string) error {
 	if err := b.validClient(clientId); err != nil {
 		return err

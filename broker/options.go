@@ -207,10 +207,12 @@ func WithMaxEventSize(bytes int) Option {
 }
 
 // WithResetEvent names the event that tells a client that it may have missed
-// something. Publishing under that name is an error. Default "reset".
+// something. Publishing under that name is an error. The empty name, "message", which is
+// that of events without a name, and names with line breaks or a NUL are an [ErrInvalidOption].
+// Default "reset".
 func WithResetEvent(name string) Option {
 	return option(func(c *config) {
-		c.require(validEventName(name), "WithResetEvent", fmt.Sprintf("%.80q is no event name", name))
+		c.require(validEventName(name) && name != "message", "WithResetEvent", fmt.Sprintf("%.80q can not be its name", name))
 		c.resetEvent = name
 	})
 }

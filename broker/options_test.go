@@ -28,7 +28,7 @@ func TestBadOptions(t *testing.T) {
 		"WithMaxConnections":          {broker.WithMaxConnections(-1)},
 		"WithMaxConnectionsPerClient": {broker.WithMaxConnectionsPerClient(-1)},
 		"WithMaxEventSize":            {broker.WithMaxEventSize(0), broker.WithMaxEventSize(-1)},
-		"WithResetEvent":              {broker.WithResetEvent(""), broker.WithResetEvent("a\nb"), broker.WithResetEvent("a\rb")},
+		"WithResetEvent":              {broker.WithResetEvent(""), broker.WithResetEvent("a\nb"), broker.WithResetEvent("a\rb"), broker.WithResetEvent("message")},
 		"WithLogger":                  {broker.WithLogger(nil)},
 	} {
 		for i, option := range options {
