@@ -60,7 +60,10 @@ func (s *stopping) closed() bool {
 // closer if they are so many that most of the time that ctx leaves (5 seconds if it
 // has no deadline) would not do; what was published is published, and
 // the disconnect callbacks run. It blocks until all that is done, or ctx ends: then
-// the rest is cut short and it returns ctx's error. A client that takes nothing any more, not
+// the rest is cut short and it returns ctx's error. Callbacks that have not run by then are
+// left to other nodes, which run them when they find that this one is gone; Close, called
+// after that, does not run them. With an in-memory bus and one node nobody does: give
+// ctx time enough for them. A client that takes nothing any more, not
 // even the goodbye, holds it up until then, or until its connection is closed (http.Server.Close).
 //
 // Called from a hook it begins the end and does not wait, like Close.
@@ -78,7 +81,8 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 }
 
 // Close ends all connections at once, runs the disconnect callbacks, and releases
-// everything. It waits for all of it for at most 5 seconds. It may be called
+// everything. It waits for all of it for at most 5 seconds; callbacks that have not run by
+// then, or when the context of a Shutdown ended, are left to other nodes. It may be called
 // twice, at any time, and from a hook: there it does not wait, because the end
 // waits for the hook to return.
 func (b *Broker) Close() error {
