@@ -60,8 +60,8 @@ func (s *stopping) closed() bool {
 // closer if they are so many that most of the time that ctx leaves (5 seconds if it
 // has no deadline) would not do; what was published is published, and
 // the disconnect callbacks run. It blocks until all that is done, or ctx ends: then
-// the rest is cut short and it returns ctx's error. Callbacks that have not run by then are
-// left to other nodes, which run them when they find that this one is gone; Close, called
+// the rest is cut short and it returns ctx's error. Callbacks that have not returned by then are
+// left to other nodes, which run them, one that was running a second time; Close, called
 // after that, does not run them. With an in-memory bus and one node nobody does: give
 // ctx time enough for them. A client that takes nothing any more, not
 // even the goodbye, holds it up until then, or until its connection is closed (http.Server.Close).
@@ -81,7 +81,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 }
 
 // Close ends all connections at once, runs the disconnect callbacks, and releases
-// everything. It waits for all of it for at most 5 seconds; callbacks that have not run by
+// everything. It waits for all of it for at most 5 seconds; callbacks that have not returned by
 // then, or when the context of a Shutdown ended, are left to other nodes. It may be called
 // twice, at any time, and from a hook: there it does not wait, because the end
 // waits for the hook to return.
