@@ -6,7 +6,10 @@
 //	b := broker.NewBroker(nil, broker.WithBackplane(bus)) // or without a bus: one node
 //	http.Handle("GET /events", b.Handler(func(r *http.Request) (broker.Client, error) {
 //		user, err := sessionUser(r)
-//		return broker.Client{ID: user.ID, Topics: []string{"team:" + user.Team}}, err
+//		if err != nil {
+//			return broker.Client{}, err // answers 401
+//		}
+//		return broker.Client{ID: user.ID, Topics: []string{"team:" + user.Team}}, nil
 //	}))
 //	b.Send("user-42", &sse.JsonEvent{Event: "message", Data: message})
 //
