@@ -114,7 +114,7 @@ func (sc *scanner) contradicted(ctx context.Context, at backplane.Position) erro
 }
 
 // lowestScanning returns the lowest cursor that the scan can serve, not below
-// from: those sessions wait for the next scan, which they have asked for when their turn came.
+// from: those sessions wait for the next scan.
 func (n *node) lowestScanning(from backplane.Position) (backplane.Position, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -133,6 +133,14 @@ func (n *node) lowestScanning(from backplane.Position) (backplane.Position, bool
 		}
 		if !found || s.cursor.Seq < lowest.Seq {
 			lowest, found = s.cursor, true
+		}
+	}
+	if !found && !from.IsZero() && len(n.scanning) > 0 {
+		for _, ready := range n.scanning {
+			if ready {
+				n.scanMore() // they were passed by: another scan
+				break
+			}
 		}
 	}
 	return lowest, found
