@@ -59,7 +59,7 @@ func (n *node) isNews(s *session, f backplane.Fact) bool {
 		// The same disconnect may have been known before its place was, or before it
 		// could be compared: that decides.
 		return !bytes.Equal(known.Value, f.Value) || n.isAfter(s, f.Version)
-	case s.informed && (f.Kind != backplane.FactTopic || membershipOf(f).op != ""):
+	case s.informed && f.Kind != backplane.FactTopic:
 		return true // the register had nothing when the session came
 	}
 	// What was before the session does not matter, unless it makes it follow a topic.

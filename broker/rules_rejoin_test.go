@@ -455,3 +455,29 @@ func TestRuleFactsOfAnUnknownEpochArePlaced(t *testing.T) {
 		})
 	}
 }
+
+// A Leave from before a session that another node puts back into a register which was lost
+// does not undo what the session has named since.
+func TestRuleLeavePutBackDoesNotUndoWhatIsNamed(t *testing.T) {
+	onStage(t, nil, func(t *testing.T, s *stage) {
+		a, b := s.node("a"), s.node("b")
+		s.guest(b, "joe", "")
+		if err := b.Leave(t.Context(), "joe", "room"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		s.bus.Line("b").Cut(backplanetest.Hang)
+		synctest.Wait()
+		s.truth.loseAll()
+		time.Sleep(2 * time.Second)
+		g := s.guest(a, "joe", "", FollowTopics("room"))
+		s.bus.Line("b").Heal()
+		time.Sleep(10 * time.Second)
+		s.truth.newEpoch(0)
+		time.Sleep(5 * time.Second)
+		s.publish(b, Topics("room"), "in the room")
+		if got := g.heard(); !slices.Contains(got, "in the room") {
+			t.Errorf("heard %q", got)
+		}
+	})
+}
