@@ -92,10 +92,11 @@ func (s state) lacksAcked(acked *backplane.Position) bool {
 	return acked != nil && acked.Epoch == s.epoch && acked.Seq > s.last
 }
 
-// lacksAccepted reports whether the server's history is known to lack something that was accepted.
-func (l *log) lacksAccepted(s state) bool {
+// gone reports whether a server's history lacks what a follower has read, or what was accepted of
+// this node.
+func (l *log) gone(s state, read backplane.Position, acked *backplane.Position) bool {
 	epoch := l.lost.Load()
-	return s.lost || epoch != nil && *epoch == s.epoch
+	return s.lacks(read) || s.lacksAcked(acked) || s.lost || epoch != nil && *epoch == s.epoch
 }
 
 // observe takes the server's time from a state that was asked for at a time.

@@ -156,7 +156,7 @@ func (f *follower) connect(ctx context.Context) error {
 		return err
 	}
 	f.heard = time.Now()
-	lacks := func(s state) bool { return s.lacks(f.at) || s.lacksAcked(acked) || f.log.lacksAccepted(s) }
+	lacks := func(s state) bool { return f.log.gone(s, f.at, acked) }
 	switch {
 	case lacks(own) && leaderErr != nil:
 		return leaderErr // one server alone is not believed when it denies

@@ -19,22 +19,8 @@ func TestPublishGoesWhereTheNodeFollows(t *testing.T) {
 	server := redistest.Start(t, "redis-7.0")
 	client := redis.NewClient(&redis.Options{Addr: server.Addr})
 	defer client.Close()
-	bus, err := New(client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	open, err := bus.Open(t.Context(), backplane.Config{
-		Namespace: t.Name(), RetentionAge: time.Minute, RetentionBytes: 1 << 20,
-		IdempotencyWindow: time.Minute, ResumeGrace: time.Minute,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer open.Close(context.Background())
-	l := open.(*log)
-	batch := func(number uint64) backplane.Batch {
-		return backplane.Batch{Producer: "node", Number: number, Messages: []backplane.Message{{Data: []byte("x")}}}
-	}
+	l := openFor(t, client, time.Minute)
+	batch := func(number uint64) backplane.Batch { return batchOf("node", number) }
 	entries := func() int64 { return client.XLen(t.Context(), l.keys.log).Val() }
 	first, err := l.Publish(t.Context(), batch(1))
 	if err != nil {

@@ -103,13 +103,8 @@ func (s *script) run(ctx context.Context, c redis.Scripter, keys []string, args 
 
 // pipelined runs the script at the head of a pipeline, with what then adds to it behind.
 func (s *script) pipelined(ctx context.Context, c redis.Cmdable, keys []string, args []any, then func(redis.Pipeliner)) ([]any, error) {
-	if client, ok := c.(*redis.Client); ok {
-		// go-redis has a pool of its own for pipelines, whose connections may lead to another server
-		// than those of commands.
-		conn := client.Conn()
-		defer conn.Close()
-		c = conn
-	}
+	c, release := forPipeline(c)
+	defer release()
 	eval := func(how func(p redis.Pipeliner) *redis.Cmd) (*redis.Cmd, error) {
 		p := c.Pipeline()
 		cmd := how(p)
@@ -128,6 +123,17 @@ func (s *script) pipelined(ctx context.Context, c redis.Cmdable, keys []string, 
 		return nil, err
 	}
 	return cmd.Slice()
+}
+
+// forPipeline returns what to make a pipeline with, and what to call behind it. go-redis has a pool
+// of its own for pipelines, whose connections may lead to another server than those of commands:
+// this is one of the latter.
+func forPipeline(c redis.Cmdable) (redis.Cmdable, func()) {
+	if client, ok := c.(*redis.Client); ok {
+		conn := client.Conn()
+		return conn, func() { _ = conn.Close() }
+	}
+	return c, func() {}
 }
 
 func isNoScript(err error) bool {

@@ -46,14 +46,9 @@ func (l *log) leader(ctx context.Context) (state, error) { return l.state(ctx, l
 func (l *log) glance(ctx context.Context) (state, error) {
 	accepted := l.newest.Load()
 	s, err := attempt(ctx, l, stateTimeout, func(ctx context.Context) (state, error) {
-		p := l.commands.Pipeline() // a cache of the client's has no part in it
-		if client, ok := l.commands.(*redis.Client); ok {
-			// go-redis has a pool of its own for pipelines, whose connections may lead to another
-			// server than those of commands: it is these that are looked at.
-			conn := client.Conn()
-			defer conn.Close()
-			p = conn.Pipeline()
-		}
+		c, release := forPipeline(l.commands)
+		defer release()
+		p := c.Pipeline() // a cache of the client's has no part in it
 		cmd := p.HMGet(ctx, l.keys.meta, "epoch", "began", "last", "until", accepted.field(), "trim")
 		if _, err := p.Exec(ctx); err != nil {
 			return state{}, err
@@ -94,7 +89,7 @@ func (f *follower) check(ctx context.Context) {
 			continue // the reader notices by itself if it is cut off too
 		}
 		switch {
-		case s.lacks(at) || s.lacksAcked(acked) || f.log.lacksAccepted(s):
+		case f.log.gone(s, at, acked):
 			f.kick(f.second(ctx, at, acked))
 		case s.last > at.Seq:
 			if f.deaf(ctx, s.last) {
@@ -120,7 +115,7 @@ func (f *follower) second(ctx context.Context, at backplane.Position, acked *bac
 	if err != nil {
 		return err
 	}
-	if s.lacks(at) || s.lacksAcked(acked) || f.log.lacksAccepted(s) {
+	if f.log.gone(s, at, acked) {
 		return backplane.ErrEpoch
 	}
 	f.log.leaveServer(ctx)
