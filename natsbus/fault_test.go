@@ -1,6 +1,7 @@
 package natsbus_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -172,24 +173,30 @@ func TestClusterFaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var log jetstream.Stream
-		c.Eventually("the cluster answers", func() (err error) {
-			log, err = js.Stream(within(t), stream)
-			return err
-		})
-		// Followers that are just changing their consumers have none for a moment.
-		ctx, n := within(t), 0
-		for n == 0 && ctx.Err() == nil {
-			for name := range log.ConsumerNames(ctx).Name() {
+		// A server that has no leader to ask drops a request, and followers that are
+		// just changing their consumers have none for a moment.
+		c.Eventually("consumers are found and deleted", func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			log, err := js.Stream(ctx, stream)
+			if err != nil {
+				return err
+			}
+			names, n := log.ConsumerNames(ctx), 0
+			for name := range names.Name() {
 				if err := log.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-					t.Fatal(err)
+					return err
 				}
 				n++
 			}
-		}
-		if n == 0 {
-			t.Error("there was none")
-		}
+			if err := names.Err(); err != nil {
+				return err
+			}
+			if n == 0 {
+				return errors.New("there is none")
+			}
+			return nil
+		})
 	})
 	w.check()
 }
