@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/network"
 	cdpruntime "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
@@ -23,6 +25,8 @@ const patience = 30 * time.Second
 type tab struct {
 	t   *testing.T
 	ctx context.Context
+	// interrupted is set when the browser broke off what a page is made of; see load.
+	interrupted atomic.Bool
 }
 
 // openTab starts a browser that lives as long as the test.
@@ -35,9 +39,20 @@ func openTab(t *testing.T) *tab {
 		chromedp.WindowSize(1280, 900),
 	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	b := &tab{t: t}
 	ctx, closeTab := chromedp.NewContext(allocator, chromedp.WithListener(func(event any) {
-		if thrown, ok := event.(*cdpruntime.EventExceptionThrown); ok {
-			t.Errorf("the page threw: %s", thrown.ExceptionDetails.Text)
+		switch event := event.(type) {
+		case *cdpruntime.EventExceptionThrown:
+			t.Errorf("the page threw: %s", event.ExceptionDetails.Text)
+		case *network.EventResponseReceived:
+			if event.Response.Status >= 400 {
+				t.Logf("%s: status %d", event.Response.URL, event.Response.Status)
+			}
+		case *network.EventLoadingFailed:
+			t.Logf("a %s was not loaded: %s", event.Type, event.ErrorText)
+			if event.ErrorText == networkChanged {
+				b.interrupted.Store(true)
+			}
 		}
 	}))
 	t.Cleanup(func() { // and waits for the browser's end
@@ -51,7 +66,7 @@ func openTab(t *testing.T) *tab {
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("starting %s: %v", path, err)
 	}
-	b := &tab{t, ctx}
+	b.ctx = ctx
 	return b
 }
 
@@ -73,6 +88,30 @@ func (b *tab) run(action chromedp.Action[chromedp.Void]) {
 	if _, err := chromedp.Run(ctx, action); err != nil {
 		b.shot("failed")
 		b.t.Fatal(err)
+	}
+}
+
+// networkChanged is why Chromium breaks off all that it is loading when an interface of the machine
+// comes or goes, which they do when containers start and end.
+const networkChanged = "net::ERR_NETWORK_CHANGED"
+
+// load carries out an action that loads a page, until the page was loaded without such an
+// interruption.
+func (b *tab) load(action chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	for {
+		b.interrupted.Store(false)
+		_, err := chromedp.Run(ctx, action)
+		if b.interrupted.Load() && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			b.shot("failed")
+			b.t.Fatal(err)
+		}
+		return
 	}
 }
 

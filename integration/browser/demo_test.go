@@ -22,7 +22,7 @@ import (
 func TestDemo(t *testing.T) {
 	f := fleet.Start(t, bus.Redis, 3, "-lease", "2s", "-drain", "2s", "-tick", "300ms")
 	b := openTab(t)
-	b.run(chromedp.Navigate(f.URL() + "/"))
+	b.load(chromedp.Navigate(f.URL() + "/"))
 	b.until("a replica serves the tab", served+` !== ""`)
 	b.until("numbered events come", `+document.querySelector("#received").textContent > 5`)
 	me := eval[string](b, `document.querySelector("#client").textContent`)
@@ -79,7 +79,7 @@ func TestDemo(t *testing.T) {
 
 	t.Log("the tab is reloaded")
 	post(t, f.URL()+"/broadcast", "before the reload")
-	b.run(chromedp.Reload())
+	b.load(chromedp.Reload())
 	b.until("a replica serves the tab", served+` !== ""`)
 	post(t, f.URL()+"/broadcast", "after the reload")
 	b.until("events come again", said("after the reload"))

@@ -130,7 +130,7 @@ func (s *site) publish(event sse.Event) broker.Position {
 func TestEventSource(t *testing.T) {
 	s := newSite(t)
 	b := openTab(t)
-	b.run(chromedp.Navigate(s.server.URL + "/"))
+	b.load(chromedp.Navigate(s.server.URL + "/"))
 	connect := func(query string) {
 		b.run(chromedp.Evaluate[chromedp.Void](fmt.Sprintf("connect(%q)", query)))
 	}

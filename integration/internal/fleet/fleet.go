@@ -68,6 +68,12 @@ func Start(t testing.TB, startBus bus.Start, replicas int, flags ...string) *Fle
 		},
 		Ready: wait.ForListeningPort("80/tcp"),
 	})
+	t.Cleanup(func() {
+		if t.Failed() {
+			text, _ := f.Balancer.Logs()
+			t.Logf("the end of what nginx wrote:\n%s", text[max(0, len(text)-4000):])
+		}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := f.Healthy(ctx); err != nil {
