@@ -3,13 +3,16 @@ package redisbus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Places among the arguments of publish.lua.
 const (
-	followedArg = 7 // the epoch that the node follows
-	acceptedArg = 8 // epoch, number and time of the batch that was accepted last
+	followedArg = 2 // the epoch that the node follows
+	acceptedArg = 3 // the batch of the producer that was accepted last
 )
 
 // errLacks is why a server has not got the batch: it lacks the one that was accepted before.
@@ -19,16 +22,16 @@ var errLacks = errors.New("redisbus: the server lacks what another had accepted 
 // what was accepted of the producer before. If it has not, another server took that, which is no
 // longer, or never was, the primary. The numbers of entries do not show it, because both servers went on from the
 // same end; and were anything appended behind such a hole, later replies would not show it either.
-func (l *log) publishOnce(ctx context.Context, args []any) ([]any, error) {
+func (l *log) publishOnce(ctx context.Context, producer string, number uint64, args []any) ([]any, error) {
 	args = slices.Clone(args) // an earlier attempt may be using them still
 	args[followedArg] = l.followed.Load().name()
-	if last, ok := l.lastAccepted(args[0].(string)); ok {
-		args[acceptedArg], args[acceptedArg+1], args[acceptedArg+2] = last.epoch, last.number, last.at
+	last, known := l.lastAccepted(producer)
+	if known {
+		args[acceptedArg] = last.before(number)
 	}
 	reply, err := l.send(ctx, args)
 	if err == nil && reply[0] == int64(3) {
-		epoch := args[acceptedArg].(string)
-		l.lost.Store(&epoch)
+		l.lost.Store(&last.epoch)
 		if args[followedArg] != "" {
 			l.look()
 			return nil, errLacks // until the node has moved to another epoch
@@ -72,7 +75,39 @@ func (a *acceptedBatch) field() string {
 	if a == nil {
 		return ""
 	}
-	return "by " + a.producer
+	return producerField(a.producer)
+}
+
+func producerField(producer string) string { return "by " + producer }
+
+// before returns what publish.lua is told of the batch when another one with a number is published: what servers
+// remember of it, up to its positions, and a mark if the number is not a higher one.
+func (a *acceptedBatch) before(number uint64) string {
+	mark := ""
+	if number <= a.number {
+		mark = " "
+	}
+	return mark + a.epoch + " " + strconv.FormatUint(a.number, 10) + " " + strconv.FormatUint(a.at, 10) + " "
+}
+
+// parseAccepted reads what servers remember of a batch: "epoch number time positions".
+func parseAccepted(producer, kept string) (_ acceptedBatch, positions string, _ error) {
+	words := strings.SplitN(kept, " ", 4)
+	if len(words) != 4 {
+		return acceptedBatch{}, "", fmt.Errorf("unexpected reply %.80q", kept)
+	}
+	number, err := strconv.ParseUint(words[1], 10, 64)
+	at, err2 := strconv.ParseUint(words[2], 10, 64)
+	if err := errors.Join(err, err2); err != nil {
+		return acceptedBatch{}, "", fmt.Errorf("unexpected reply %.80q: %w", kept, err)
+	}
+	return acceptedBatch{producer, number, words[0], at}, words[3], nil
+}
+
+// accepts tells whether a reply of publish.lua says that the batch was accepted.
+func accepts(reply []any) bool {
+	_, ok := reply[0].(string)
+	return ok
 }
 
 // missing reports whether a server, of which the state was asked after the batch had been accepted,

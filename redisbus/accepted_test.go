@@ -98,7 +98,7 @@ func TestLossIsFoundWithoutTheReply(t *testing.T) {
 			// The new primary executes 3, if it takes it, and nobody hears of that.
 			args := l.publishArgs(batchOf("node", 3), 1)
 			last, _ := l.lastAccepted("node")
-			args[acceptedArg], args[acceptedArg+1], args[acceptedArg+2] = last.epoch, last.number, last.at
+			args[acceptedArg] = last.before(3)
 			if err := s.onNew.Eval(t.Context(), publishScript.source, l.keys.ofPublish(), args...).Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +120,7 @@ func TestForgottenIsNotLost(t *testing.T) {
 	defer client.Close()
 	quiet, busy := openFor(t, client, time.Minute), openFor(t, client, time.Minute)
 	at := mustPublish(t, quiet, "quiet", 1)
-	busy.ttl = time.Second // it forgets sooner
+	busy.limits = limits(busy.cfg, time.Second) // it forgets sooner
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)

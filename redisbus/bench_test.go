@@ -94,8 +94,9 @@ func BenchmarkPublishOne(b *testing.B) {
 			b.Fatal(err)
 		}
 		ours = append(ours, time.Since(start))
-		number++
-		args := l.(*log).publishArgs(benchBatch(number, 1, 100), 100)
+		batch := benchBatch(number, 1, 100)
+		batch.Producer = "raw"
+		args := l.(*log).publishArgs(batch, 100)
 		keys := l.(*log).keys.ofPublish()
 		start = time.Now()
 		if err := c.EvalSha(b.Context(), publishScript.sha, keys, args...).Err(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sseplane/sseplane/backplane"
@@ -22,11 +21,10 @@ func (l *log) NewEpoch(ctx context.Context, old string) (backplane.Bounds, error
 }
 
 func (l *log) bounds(ctx context.Context, what, leave string) (backplane.Bounds, error) {
-	ctx, done, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return backplane.Bounds{}, err
 	}
-	defer done()
+	defer l.work.Done()
 	reply, err := l.call(ctx, what, boundsScript, []string{l.keys.meta, l.keys.log, l.keys.marks},
 		newEpoch(), leave, l.ttl.Milliseconds())
 	if err != nil {
@@ -58,7 +56,7 @@ type state struct {
 	lost        bool   // it has not got what it, or another server, had accepted of that producer
 }
 
-// trimLength is the length of the field trim, whose last number is forgot: see history.lua.
+// trimLength is the length of the field trim, whose last number is forgot: see meta.lua.
 const trimLength = 6 * 8
 
 func parseState(reply []any) (state, error) {
@@ -70,9 +68,13 @@ func parseState(reply []any) (state, error) {
 	}
 	s := state{epoch: r.text(), began: r.number(), last: r.number(), until: r.time(), now: r.time()}
 	if len(r.list) > 1 {
-		record, _ := r.list[0].(string)
-		number, _, _ := strings.Cut(record, " ")
-		s.batch, _ = strconv.ParseUint(number, 10, 64)
+		if kept, _ := r.list[0].(string); kept != "" {
+			newest, _, err := parseAccepted("", kept)
+			if err != nil {
+				return s, err
+			}
+			s.batch = newest.number
+		}
 		if trim, _ := r.list[1].(string); len(trim) == trimLength {
 			s.forgot = binary.BigEndian.Uint64([]byte(trim[trimLength-8:]))
 		}

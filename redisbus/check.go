@@ -12,11 +12,10 @@ import (
 // checkServer asks the server that holds the namespace what it is, refuses it when
 // the bus cannot work on it, and reports what may hurt.
 func (l *log) checkServer(ctx context.Context) error {
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return err
 	}
-	defer leave()
+	defer l.work.Done()
 	text, err := do(ctx, l, "open", callTimeout, func(ctx context.Context) (string, error) {
 		c, err := l.server(ctx)
 		if err != nil {

@@ -54,11 +54,10 @@ func (l *log) Collect(ctx context.Context, node string, limit int) ([]backplane.
 	if limit <= 0 {
 		return nil, nil
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer l.work.Done()
 
 	number := l.collects.number(node)
 	reply, err := l.call(ctx, "collect", collectScript, append(l.keys.ofRegister(), l.keys.collected),
@@ -90,11 +89,10 @@ func (l *log) Settle(ctx context.Context, node string, debts []backplane.Debt) e
 	if err := validNode(node); err != nil {
 		return err
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return err
 	}
-	defer leave()
+	defer l.work.Done()
 	for part := range slices.Chunk(debts, 2*sessionsPerCall) {
 		args := []any{node}
 		for _, d := range part {

@@ -41,7 +41,7 @@
 // The log:
 //
 //	meta           hash    epoch, ends and size of the log, the server that wrote last; and by
-//	                       producer: the number of its last batch, when that was, its positions
+//	                       producer: epoch, number and time of its last batch, its positions
 //	log            stream  the entries, in chunks of those that were published together;
 //	                       <number of the last>-0: e "epoch number-before ahead count", where
 //	                       ahead is how far the id is ahead of the clock; a line feed; the
@@ -67,7 +67,7 @@
 //
 // The scripts that work on them stand in lua/, each with a comment that says what it takes and
 // returns. All of their keys are declared. Each script begins with what it needs of
-// common.lua, history.lua and register.lua.
+// common.lua, meta.lua, history.lua and register.lua.
 //
 // # How history is kept honest
 //

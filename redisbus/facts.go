@@ -27,11 +27,10 @@ func (l *log) Put(ctx context.Context, facts []backplane.Fact) error {
 			return fmt.Errorf("redisbus: a fact's TTL of %v is not positive", f.TTL)
 		}
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return err
 	}
-	defer leave()
+	defer l.work.Done()
 	for part := range slices.Chunk(facts, factsPerCall) {
 		keys := []string{l.keys.meta}
 		places := make(map[string]int)
@@ -61,11 +60,10 @@ func (l *log) Facts(ctx context.Context, clients ...string) ([]backplane.Fact, e
 	if err := validClients(clients); err != nil {
 		return nil, err
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer l.work.Done()
 	clients = slices.Clone(clients)
 	slices.Sort(clients)
 	var out []backplane.Fact

@@ -52,11 +52,13 @@ type follower struct {
 
 // Follow implements [backplane.Log].
 func (l *log) Follow(ctx context.Context, after backplane.Position, to backplane.Follower) error {
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return err
 	}
-	defer leave()
+	defer l.work.Done()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	defer context.AfterFunc(l.closing, end)()
 	if after.IsZero() {
 		return fmt.Errorf("redisbus: follow: %w", backplane.ErrEpoch)
 	}
@@ -66,7 +68,7 @@ func (l *log) Follow(ctx context.Context, after backplane.Position, to backplane
 	running, cancel := context.WithCancel(ctx)
 	var check sync.WaitGroup
 	check.Go(func() { f.check(running) })
-	err = f.run(running)
+	err := f.run(running)
 	cancel()
 	check.Wait()
 	l.followsNoMore(ctx, present, isAny(err, backplane.ErrEpoch, backplane.ErrTrimmed))
@@ -84,7 +86,7 @@ func (f *follower) run(ctx context.Context) error {
 			err = f.read(ctx)
 		}
 		if ctx.Err() != nil {
-			return ended(ctx)
+			return f.log.ended(ctx)
 		}
 		if errors.Is(err, backplane.ErrEpoch) || errors.Is(err, backplane.ErrTrimmed) {
 			return fmt.Errorf("redisbus: follow: %w", err)
@@ -97,7 +99,7 @@ func (f *follower) run(ctx context.Context) error {
 		case <-wait.C:
 		case <-ctx.Done():
 			wait.Stop()
-			return ended(ctx)
+			return f.log.ended(ctx)
 		}
 		pause = min(2*pause, 300*time.Millisecond)
 	}

@@ -16,11 +16,10 @@ func (l *log) Renew(ctx context.Context, node string, ttl time.Duration) error {
 	if ttl <= 0 {
 		return fmt.Errorf("redisbus: lease of %v is not positive", ttl)
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return err
 	}
-	defer leave()
+	defer l.work.Done()
 	reply, err := l.call(ctx, "renew", renewScript, l.keys.ofRenew(), node, micros(ttl), l.ttl.Milliseconds())
 	return swept("renew", node, reply, err)
 }
@@ -38,14 +37,13 @@ func (l *log) Release(ctx context.Context, node string) error {
 	if err := validNode(node); err != nil {
 		return err
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return err
 	}
-	defer leave()
+	defer l.work.Done()
 	k := &l.keys
 	l.collects.forget(node)
-	_, err = l.call(ctx, "release", releaseScript, []string{k.leases, k.nodes, k.owed, k.collected}, node)
+	_, err := l.call(ctx, "release", releaseScript, []string{k.leases, k.nodes, k.owed, k.collected}, node)
 	return err
 }
 

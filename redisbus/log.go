@@ -24,10 +24,11 @@ const maxTTL = 200 * 365 * 24 * time.Hour
 
 // log is one namespace. It implements [backplane.Log].
 type log struct {
-	bus  *Bus
-	cfg  backplane.Config
-	keys keys
-	ttl  time.Duration // of the keys, from each renewal on
+	bus    *Bus
+	cfg    backplane.Config
+	keys   keys
+	ttl    time.Duration // of the keys, from each renewal on
+	limits string
 
 	commands redis.UniversalClient
 	release  func()
@@ -44,6 +45,7 @@ type log struct {
 	jobs chan func()  // to workers that wait
 	idle atomic.Int32 // how many do
 
+	quick    atomic.Bool                        // the server has answered a publish quickly
 	acked    atomic.Pointer[backplane.Position] // the highest position that a publish got
 	followed atomic.Pointer[followed]           // nil: nothing is followed
 	doubt    chan struct{}                      // one: a follower should look at once whether its epoch is over
@@ -62,30 +64,25 @@ func newLog(b *Bus, cfg backplane.Config) *log {
 	// A renewal is due when an eighth of it has passed; what is then left must do.
 	l.ttl = max(cfg.RetentionAge, cfg.IdempotencyWindow, cfg.ResumeGrace) + spare
 	l.ttl = min(l.ttl+l.ttl/4, maxTTL)
+	l.limits = limits(cfg, l.ttl)
 	l.commands, l.release = commandClient(b.client)
 	l.closing, l.close = context.WithCancelCause(context.Background())
 	l.collects.calls = make(map[string]uint64)
 	return l
 }
 
-// enter begins a call. The context that it returns ends with the log; leave must be called.
-func (l *log) enter(ctx context.Context) (_ context.Context, leave func(), _ error) {
+// enter begins a call, which ends with work.Done.
+func (l *log) enter(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, nil, backplane.ErrClosed
+		return backplane.ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return err
 	}
 	l.work.Add(1)
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(l.closing, func() { cancel(backplane.ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-		l.work.Done()
-	}, nil
+	return nil
 }
 
 // Close implements [backplane.Log].
@@ -112,15 +109,15 @@ func (l *log) Close(ctx context.Context) error {
 	}
 }
 
-// ended returns why the context of a call has ended, as the caller should see it.
-func ended(ctx context.Context) error {
-	if errors.Is(context.Cause(ctx), backplane.ErrClosed) {
+// ended returns why a call has to end: the log was closed, or its context has ended.
+func (l *log) ended(ctx context.Context) error {
+	if l.closing.Err() != nil {
 		return backplane.ErrClosed
 	}
 	return ctx.Err()
 }
 
-// do calls fn until it succeeds, fails for good, the context ends or it has been
+// do calls fn until it succeeds, fails for good, the log is closed, the context ends or it has been
 // tried for long enough. fn may run on after do has returned, so it must not
 // touch anything of the caller's. The error says what was being done.
 func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, fn func(context.Context) (T, error)) (T, error) {
@@ -132,8 +129,8 @@ func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, 
 		if err == nil {
 			return reply, nil
 		}
-		if ctx.Err() != nil {
-			return zero, failed(ctx, what, err)
+		if l.ended(ctx) != nil {
+			return zero, l.failed(ctx, what, err)
 		}
 		if isAny(err, errOtherEpoch, errLacks, ErrReplicas) || isPrefix(err, "NOREPLICAS") { // perhaps there is a new primary
 			l.leaveServer(ctx)
@@ -148,7 +145,10 @@ func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, 
 		case <-wait.C:
 		case <-ctx.Done():
 			wait.Stop()
-			return zero, failed(ctx, what, err)
+			return zero, l.failed(ctx, what, err)
+		case <-l.closing.Done():
+			wait.Stop()
+			return zero, l.failed(ctx, what, err)
 		}
 		pause = min(2*pause, 200*time.Millisecond)
 	}
@@ -197,8 +197,8 @@ func (l *log) leaveServer(ctx context.Context) {
 	})
 }
 
-func failed(ctx context.Context, what string, last error) error {
-	err := ended(ctx)
+func (l *log) failed(ctx context.Context, what string, last error) error {
+	err := l.ended(ctx)
 	switch {
 	case errors.Is(err, backplane.ErrClosed):
 		return err
@@ -226,9 +226,10 @@ func attempt[T any](ctx context.Context, l *log, timeout time.Duration, fn func(
 	case r := <-done:
 		return r.reply, r.err
 	case <-ctx.Done():
-		var zero T
-		return zero, ctx.Err()
+	case <-l.closing.Done():
 	}
+	var zero T
+	return zero, l.ended(ctx)
 }
 
 // maxIdle is how many workers wait for their next job.

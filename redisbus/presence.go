@@ -13,11 +13,10 @@ func (l *log) Presence(ctx context.Context, clients ...string) ([]backplane.Pres
 	if err := validClients(clients); err != nil {
 		return nil, err
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer l.work.Done()
 	k := &l.keys
 	out := make([]backplane.Presence, 0, len(clients))
 	for part := range slices.Chunk(clients, clientsPerCall) {

@@ -28,23 +28,26 @@ const (
 // time; see [WithReplicas].
 var ErrReplicas = errors.New("redisbus: too few replicas confirmed")
 
-// Publish implements [backplane.Log].
+// Publish implements [backplane.Log]. When ctx ends while the server is silent it may take 200 ms to return.
 func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Position, error) {
 	size, err := validBatch(b)
 	if err != nil {
 		return nil, err
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer l.work.Done()
 
 	args := l.publishArgs(b, size)
 	timeout := callTimeout + time.Duration(size>>20)*100*time.Millisecond + l.bus.opts.replicaWait
-	reply, err := do(ctx, l, "publish", timeout, func(ctx context.Context) ([]any, error) {
-		return l.publishOnce(ctx, args)
-	})
+	publish := func(ctx context.Context) ([]any, error) { return l.publishOnce(ctx, b.Producer, b.Number, args) }
+	reply, err := l.publishHere(ctx, size, publish)
+	if err != nil {
+		start := time.Now()
+		reply, err = do(ctx, l, "publish", timeout, publish)
+		l.quick.Store(err == nil && time.Since(start) < quickReply)
+	}
 	if err != nil {
 		if strings.Contains(err.Error(), "invalid bulk length") || strings.Contains(err.Error(), "too large to be stored") {
 			return nil, fmt.Errorf("%w: %w", backplane.ErrTooLarge, err)
@@ -54,21 +57,43 @@ func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Posit
 	if reply[0] == int64(0) {
 		return nil, fmt.Errorf("redisbus: publish: batch %d of %q: %w", b.Number, b.Producer, backplane.ErrOldBatch)
 	}
-	text, _ := reply[1].(string)
-	positions, err := parsePositions(text, len(b.Messages))
+	kept, _ := reply[0].(string)
+	accepted, words, err := parseAccepted(b.Producer, kept)
+	if err != nil {
+		return nil, fmt.Errorf("redisbus: publish: %w", err)
+	}
+	positions, err := parsePositions(words, len(b.Messages))
 	if err != nil {
 		return nil, fmt.Errorf("redisbus: publish: %w", err)
 	}
 	for i := range positions {
 		l.ack(positions[i])
 	}
-	r := replies{list: reply[2:]}
-	accepted := acceptedBatch{b.Producer, b.Number, r.text(), r.number()}
-	if r.err != nil {
-		return nil, fmt.Errorf("redisbus: publish: %w", r.err)
-	}
 	l.accepted(accepted)
 	return positions, nil
+}
+
+const (
+	// quickReply is how soon a server has answered that publishHere asks.
+	quickReply = 20 * time.Millisecond
+	// quickTimeout is how long it is given. For that long a caller is held whose context ends meanwhile.
+	quickTimeout = 200 * time.Millisecond
+	// quickBytes is how large a batch may be.
+	quickBytes = 256 << 10
+)
+
+var errNotHere = errors.New("redisbus: this is for a worker")
+
+// publishHere publishes in the goroutine of the caller, which saves two changes of goroutines, if the server has
+// answered quickly of late. What fails here is to be repeated by a worker.
+func (l *log) publishHere(ctx context.Context, size int, publish func(context.Context) ([]any, error)) ([]any, error) {
+	if !l.quick.Load() || size > quickBytes || l.bus.opts.replicas > 0 {
+		return nil, errNotHere
+	}
+	start := time.Now()
+	reply, err := publish(until{ctx, start.Add(quickTimeout)})
+	l.quick.Store(err == nil && time.Since(start) < quickReply)
+	return reply, err
 }
 
 func validBatch(b backplane.Batch) (size int, _ error) {
@@ -99,16 +124,17 @@ const (
 	lengthSize = 4
 )
 
+// limits is what publish.lua is told of the configuration, behind the name of an epoch.
+func limits(cfg backplane.Config, ttl time.Duration) string {
+	return fmt.Sprintf(" %d %d %d %d", micros(cfg.RetentionAge), cfg.RetentionBytes, micros(cfg.IdempotencyWindow), ttl.Milliseconds())
+}
+
 // publishArgs packs the messages into chunks. It copies the data: an attempt
 // that was given up may still be writing it when Publish has returned.
 func (l *log) publishArgs(b backplane.Batch, size int) []any {
 	data := make([]byte, 0, size+lengthSize*len(b.Messages))
 	args := make([]any, 0, 16)
-	args = append(args,
-		b.Producer, strconv.FormatUint(b.Number, 10), newEpoch(),
-		micros(l.cfg.RetentionAge), l.cfg.RetentionBytes,
-		micros(l.cfg.IdempotencyWindow), l.ttl.Milliseconds(),
-		"", "", 0, 0)
+	args = append(args, producerField(b.Producer), strconv.FormatUint(b.Number, 10), "", "", newEpoch()+l.limits)
 	// The log is trimmed chunk by chunk, and must not be trimmed of much at a time.
 	limit := int(min(chunkBytes, l.cfg.RetentionBytes/128))
 	from, count, weight := 0, 0, 0
@@ -152,7 +178,7 @@ func (l *log) publishAndWait(ctx context.Context, args []any) ([]any, error) {
 	}
 	if n, err := confirmed.Int(); err != nil {
 		return nil, err
-	} else if n < o.replicas && reply[0] == int64(1) {
+	} else if n < o.replicas && accepts(reply) {
 		return nil, fmt.Errorf("%w: %d of %d within %v", ErrReplicas, n, o.replicas, o.replicaWait)
 	}
 	return reply, nil

@@ -16,11 +16,10 @@ const maxCount = 1000
 
 // Read implements [backplane.Log].
 func (l *log) Read(ctx context.Context, after backplane.Position, maxBytes int) (backplane.Page, error) {
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return backplane.Page{}, err
 	}
-	defer leave()
+	defer l.work.Done()
 
 	page := backplane.Page{After: after, Upto: after}
 	links := chain{at: after}
@@ -79,11 +78,10 @@ func (l *log) Tail(ctx context.Context, maxBytes int) (backplane.Page, error) {
 	if err != nil {
 		return backplane.Page{}, err
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return backplane.Page{}, err
 	}
-	defer leave()
+	defer l.work.Done()
 
 	page := backplane.Page{Upto: b.Last}
 	budget := newBudget(maxBytes)

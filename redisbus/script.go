@@ -25,6 +25,12 @@ func newScript(parts ...string) *script {
 //go:embed lua/common.lua
 var commonLua string
 
+//go:embed lua/meta.lua
+var metaLua string
+
+//go:embed lua/append.lua
+var appendLua string
+
 //go:embed lua/keys.lua
 var keysLua string
 
@@ -72,8 +78,8 @@ var putLua string
 
 // The scripts, each with the parts that it needs in front of it. They are never changed.
 var (
-	publishScript  = newScript(commonLua, keysLua, historyLua, publishLua)
-	boundsScript   = newScript(commonLua, historyLua, boundsLua)
+	publishScript  = newScript(commonLua, metaLua, appendLua, keysLua, historyLua, publishLua)
+	boundsScript   = newScript(commonLua, metaLua, historyLua, boundsLua)
 	stateScript    = newScript(commonLua, stateLua)
 	renewScript    = newScript(commonLua, keysLua, renewLua)
 	releaseScript  = newScript(textLua, releaseLua)
@@ -88,10 +94,16 @@ var (
 // run runs the script on a client, and sends its source if the server does not
 // have it (any more).
 func (s *script) run(ctx context.Context, c redis.Scripter, keys []string, args ...any) ([]any, error) {
-	reply, err := c.EvalSha(ctx, s.sha, keys, args...).Result()
-	if isNoScript(err) {
-		reply, err = c.Eval(ctx, s.source, keys, args...).Result()
+	cmd := c.EvalSha(ctx, s.sha, keys, args...)
+	if isNoScript(cmd.Err()) {
+		cmd = c.Eval(ctx, s.source, keys, args...)
 	}
+	return replyOf(cmd)
+}
+
+// replyOf returns the elements of the reply to a script, or the one that it is.
+func replyOf(cmd *redis.Cmd) ([]any, error) {
+	reply, err := cmd.Result()
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +134,7 @@ func (s *script) pipelined(ctx context.Context, c redis.Cmdable, keys []string, 
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, err
 	}
-	return cmd.Slice()
+	return replyOf(cmd)
 }
 
 // forPipeline returns what to make a pipeline with, and what to call behind it. go-redis has a pool

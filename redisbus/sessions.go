@@ -26,11 +26,10 @@ func (l *log) Update(ctx context.Context, node string, add []backplane.Session, 
 	if err := validUpdate(node, add, end); err != nil {
 		return result, err
 	}
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return result, err
 	}
-	defer leave()
+	defer l.work.Done()
 
 	joined := make(map[string]struct{})
 	for first := true; first || len(add) > 0 || len(end) > 0; first = false {
@@ -180,11 +179,10 @@ func (l *log) Sessions(ctx context.Context, clients ...string) iter.Seq2[backpla
 
 // sessionsPage reads a page of sessions within bounds, and returns what is left of these.
 func (l *log) sessionsPage(ctx context.Context, bounds []any) (page []backplane.Session, rest []any, err error) {
-	ctx, leave, err := l.enter(ctx)
-	if err != nil {
+	if err := l.enter(ctx); err != nil {
 		return nil, nil, err
 	}
-	defer leave()
+	defer l.work.Done()
 	k := &l.keys
 	reply, err := l.call(ctx, "sessions", sessionsScript, []string{k.leases, k.sessions, k.clients},
 		append([]any{2 * sessionsPerCall}, bounds...)...)

@@ -1,79 +1,21 @@
--- Appends one batch.
---
--- KEYS  1 meta  2 log  3 marks  4 keys  5 keys.old
--- ARGV  1 producer  2 number of the batch  3 name of an epoch, should one begin
---       4 retention, us  5 retention, bytes
---       6 idempotency window, us  7 time to live, ms
---       8 epoch that the node follows, or ''
---       9 epoch, 10 number and 11 time of the batch of the producer that was accepted last, or '', 0, 0
---       12... of each chunk of messages: key, how many, what they weigh, the messages
---
--- A chunk is messages that become one element of the stream: one with a key, or some without.
--- Its messages are numbered one after the other, and the last number is the element's id.
---
--- Returns {1, positions, epoch, now}; or {0}: there was a batch with a higher number; or {2}: this
--- is not the epoch that the node follows; or {3}: the batch that was accepted last is not here.
--- Positions are words: epoch.seq, and +n if n messages from there on are meant.
+-- The rest of publish.lua: appends a batch in all cases. Variables not defined here are append.lua's.
 
--- higher compares numbers in decimal digits.
-local function higher(a, b) return #a > #b or #a == #b and a > b end
-
-local meta, log, marks, keys = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local producer, batch = 'by ' .. ARGV[1], ARGV[2]
-local chunks = 12
-
-local now = clock()
-local m = redis.call('HMGET', meta, 'epoch', 'last', 'server', 'size', producer)
-local here = server()
-local previous = m[5] and string.match(m[5], '^%d+')
-local foreign = ARGV[8] ~= '' and ARGV[8] ~= m[1]
-local known = ARGV[9] ~= '' and ARGV[9] == m[1] -- here, by what the node knows
-local lacks = known and previous and higher(ARGV[10], previous)
-
--- append appends a chunk. It returns its number in digits or, in a table, an error.
-local function append(epoch, before, id, count, data)
-  local name = number(id)
-  local head = epoch .. ' ' .. before .. ' ' .. number(id - now) .. ' ' .. count .. '\n'
-  local reply = redis.pcall('XADD', log, name .. '-0', 'e', head .. data)
-  return type(reply) == 'table' and reply or name
-end
-
--- record is what is kept of the last batch of a producer.
-local function record(batch, at, positions) return batch .. ' ' .. number(at) .. ' ' .. positions end
-
--- The common case in few steps: one chunk without a key, the producer's next batch, and
--- nothing else to do.
-if #ARGV == chunks + 3 and ARGV[chunks] == '' and previous and higher(batch, previous) and here == m[3] and not foreign and not lacks then
-  local count = ARGV[chunks + 1]
-  local total, _, room, due = struct.unpack(size, m[4])
-  total = total + ARGV[chunks + 2]
-  if total < room and now < due then
-    local last = append(m[1], m[2], math.max(now, m[2] + 1) + count - 1, count, ARGV[chunks + 3])
-    if type(last) == 'string' then
-      local position = m[1] .. '.' .. last
-      if count ~= '1' then position = m[1] .. '.' .. number(last - count + 1) .. '+' .. count end
-      redis.call('HSET', meta, 'last', last, 'size', struct.pack(size, total, now, room, due),
-        producer, record(batch, now, position))
-      return {1, position, m[1], number(now)}
-    end
-  end
-end
-
-local age, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
-local window, ttl = tonumber(ARGV[6]), tonumber(ARGV[7])
+local marks, keys = KEYS[3], KEYS[4]
+local newepoch, age, bytes, window, ttl = string.match(ARGV[5], '^(%w+) (%d+) (%d+) (%d+) (%d+)$')
+age, bytes, window, ttl = tonumber(age), tonumber(bytes), tonumber(window), tonumber(ttl)
 local keep = ttl * 1000 -- the records of producers
 
 if previous == batch then
-  local positions = string.match(m[5], '^%d+ %d+ (.*)$')
-  redis.call('HSET', meta, producer, record(batch, now, positions)) -- a write also for the WAIT that may follow
-  return {1, positions, m[1], number(now)}
+  local kept = record(m[1], string.match(m[5], '^%w+ %d+ %d+ (.*)$'))
+  redis.call('HSET', meta, producer, kept) -- a write also for the WAIT that may follow
+  return kept
 end
-if previous and not higher(batch, previous) then return {0} end
-if foreign then return {2} end
-if lacks then return {3} end
+if previous and not higher(batch, previous) then return 0 end
+if foreign then return 2 end
+if known and previous and higher(known, previous) then return 3 end
 
 if not m[1] then
-  begin(meta, log, marks, ARGV[3], now, ttl)
+  begin(meta, log, marks, newepoch, now, ttl)
   m = redis.call('HMGET', meta, 'epoch', 'last', 'server', 'size')
 end
 local epoch, last, text = m[1], tonumber(m[2]), m[2] -- text is last in digits
@@ -81,7 +23,7 @@ local total, at = struct.unpack(size, m[4])
 local rest = redis.call('HMGET', meta, 'until', 'trim')
 local live = tonumber(rest[1])
 local trimmed, marked, markedat, oldest, swept, forgot = struct.unpack(trim, rest[2])
-if known and not previous and tonumber(ARGV[11]) > forgot then return {3} end
+if known and not previous and knowntime > forgot then return 3 end
 if total == 0 then live = 0 end -- the log is about to be created
 
 local seq = math.max(now, last + 1)
@@ -141,7 +83,7 @@ for i = chunks, #ARGV, 4 do
       if highest < seq + count - 1 then return name end
       if highest >= limit then
         redis.call('UNLINK', log)
-        epoch, live = ARGV[3], 0
+        epoch, live = newepoch, 0
         redis.call('HSET', meta, 'epoch', epoch, 'began', text)
       else
         flush()
@@ -194,7 +136,7 @@ end
 if now - swept >= keep then
   local fields = redis.call('HGETALL', meta)
   for i = 1, #fields, 2 do
-    local at = string.find(fields[i], '^by ') and string.match(fields[i + 1], '^%d+ (%d+)')
+    local at = string.find(fields[i], '^by ') and string.match(fields[i + 1], '^%w+ %d+ (%d+)')
     if at and now - at >= keep then
       redis.call('HDEL', meta, fields[i])
       forgot = math.max(forgot, tonumber(at))
@@ -203,9 +145,9 @@ if now - swept >= keep then
   swept = now
 end
 
-local positions = table.concat(words, ' ')
+local kept = record(epoch, table.concat(words, ' '))
 local room = math.min(marked + bytes / 128, trimmed + bytes)
 local due = math.min(markedat + age / 128, oldest + age, live - ttl * 875, swept + keep)
 redis.call('HSET', meta, 'last', text, 'size', struct.pack(size, total, now, room, due),
-  'trim', struct.pack(trim, trimmed, marked, markedat, oldest, swept, forgot), producer, record(batch, now, positions))
-return {1, positions, epoch, number(now)}
+  'trim', struct.pack(trim, trimmed, marked, markedat, oldest, swept, forgot), producer, kept)
+return kept
