@@ -44,9 +44,9 @@ type Decoder struct {
 	hasRetry bool
 	setRetry time.Duration // for the next Message
 
-	// Lines of event types handed out lately, with their ends, so that types are allocated once; and the last of these.
-	typeLines [32]string
-	typeLine  string
+	text     string // a copy of the buffer of lines from textAt on
+	textAt   int
+	typeLine string // the line of the event type that was handed out last, with its end
 }
 
 // A DecoderOption changes a Decoder from what it is by default.
@@ -144,6 +144,7 @@ func (d *Decoder) fill() error {
 		return d.lineTooLong()
 	}
 	d.moveView()
+	d.text = ""
 	return d.lines.fill()
 }
 
@@ -162,7 +163,7 @@ func (d *Decoder) field(line []byte) error {
 		d.setID(line[4:])
 		return nil
 	case len(line) > 7 && string(line[:7]) == "event: ":
-		d.event = d.eventType(line[7:])
+		d.event = d.strings.make(line[7:], d.lines.plain)
 		return nil
 	case line[0] == ':':
 		if d.onComment != nil {
@@ -178,7 +179,7 @@ func (d *Decoder) field(line []byte) error {
 	case "data":
 		return d.addData(value)
 	case "event":
-		d.event = d.eventType(value)
+		d.event = d.strings.make(value, d.lines.plain)
 	case "id":
 		d.setID(value)
 	case "retry":
@@ -200,26 +201,7 @@ func (d *Decoder) setID(value []byte) {
 	d.id = d.strings.make(value, d.lines.plain)
 }
 
-// eventType returns a type as a string that was handed out before, if it is among those.
-func (d *Decoder) eventType(value []byte) string {
-	n := len(value)
-	if n == 0 {
-		return ""
-	}
-	if n > maxKeptType {
-		return d.strings.make(value, d.lines.plain)
-	}
-	// One place for each type, which it may share: to look it up must be cheaper than to copy it.
-	place := &d.typeLines[(n+3*int(value[0])+5*int(value[n/2])+7*int(value[n-1]))%len(d.typeLines)]
-	if typeOf(*place) != string(value) {
-		var b [len(typePrefix) + maxKeptType + len("\n")]byte
-		*place = d.strings.make(append(append(append(b[:0], typePrefix...), value...), '\n'), d.lines.plain)
-	}
-	d.typeLine = *place
-	return typeOf(*place)
-}
-
-// typeOf returns the type in a line of typeLines.
+// typeOf returns the type in typeLine.
 func typeOf(line string) string {
 	if line == "" {
 		return ""
@@ -282,9 +264,6 @@ func (d *Decoder) reset() {
 		d.data = nil
 	}
 }
-
-// maxKeptType is the longest event type that is kept to be handed out again.
-const maxKeptType = 64
 
 const typePrefix = "event: "
 
