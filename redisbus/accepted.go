@@ -31,7 +31,8 @@ func (l *log) publishOnce(ctx context.Context, producer string, number uint64, a
 	}
 	reply, err := l.send(ctx, args)
 	if err == nil && reply[0] == int64(3) {
-		l.lost.Store(&last.epoch)
+		epoch := last.epoch
+		l.lost.Store(&epoch)
 		if args[followedArg] != "" {
 			l.look()
 			return nil, errLacks // until the node has moved to another epoch

@@ -106,10 +106,12 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 }
 
 func tail(ctx context.Context, s settings, out printer, stderr io.Writer) error {
-	options := append(s.options, client.WithURLs(s.urls[1:]...), client.WithErrorHook(func(err error) {
-		fmt.Fprintln(stderr, "feed:", visible(err.Error()))
-	}))
-	if s.verbose {
+	options := append(s.options, client.WithURLs(s.urls[1:]...))
+	if !s.verbose {
+		options = append(options, client.WithErrorHook(func(err error) {
+			fmt.Fprintln(stderr, "feed:", visible(err.Error()))
+		}))
+	} else { // the log has the errors too
 		options = append(options, client.WithLogger(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	}
 	if s.comments {
