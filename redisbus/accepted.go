@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Places among the arguments of publish.lua.
 const (
 	followedArg = 2 // the epoch that the node follows
 	acceptedArg = 3 // the batch of the producer that was accepted last
+	limitsArg   = 4 // the name of an epoch, and the limits of the log
 )
 
 // errLacks is why a server has not got the batch: it lacks the one that was accepted before.
@@ -28,10 +30,13 @@ func (l *log) publishOnce(ctx context.Context, producer string, number uint64, a
 	last, known := l.lastAccepted(producer)
 	if known {
 		args[acceptedArg] = last.before(number)
+		if last.epoch != args[followedArg] {
+			args[limitsArg] = fmt.Sprint(args[limitsArg], " ", last.ago().Microseconds())
+		}
 	}
 	reply, err := l.send(ctx, args)
-	if err == nil && reply[0] == int64(3) {
-		epoch := last.epoch
+	if err == nil && reply[0] == int64(3) && len(reply) == 2 {
+		epoch, _ := reply[1].(string)
 		l.lost.Store(&epoch)
 		if args[followedArg] != "" {
 			l.look()
@@ -68,7 +73,8 @@ type acceptedBatch struct {
 	producer string
 	number   uint64
 	epoch    string
-	at       uint64 // when, by the server's clock, in microseconds
+	at       uint64    // when, by the server's clock, in microseconds
+	heard    time.Time // when its reply came
 }
 
 // field is where servers remember the producer. There may be no batch yet.
@@ -80,6 +86,9 @@ func (a *acceptedBatch) field() string {
 }
 
 func producerField(producer string) string { return "by " + producer }
+
+// ago is how long ago the batch was accepted, at least.
+func (a *acceptedBatch) ago() time.Duration { return time.Since(a.heard) }
 
 // before returns what publish.lua is told of the batch when another one with a number is published: what servers
 // remember of it, up to its positions, and a mark if the number is not a higher one.
@@ -102,7 +111,7 @@ func parseAccepted(producer, kept string) (_ acceptedBatch, positions string, _ 
 	if err := errors.Join(err, err2); err != nil {
 		return acceptedBatch{}, "", fmt.Errorf("unexpected reply %.80q: %w", kept, err)
 	}
-	return acceptedBatch{producer, number, words[0], at}, words[3], nil
+	return acceptedBatch{producer, number, words[0], at, time.Now()}, words[3], nil
 }
 
 // accepts tells whether a reply of publish.lua says that the batch was accepted.
@@ -112,9 +121,15 @@ func accepts(reply []any) bool {
 }
 
 // missing reports whether a server, of which the state was asked after the batch had been accepted,
-// has not got it, and has not forgotten it after its time.
-func (a *acceptedBatch) missing(s state) bool {
-	return a != nil && a.epoch == s.epoch && s.batch < a.number && (s.batch > 0 || a.at > s.forgot)
+// has not got it, and has not forgotten it after its time. An epoch that began when the batch had been accepted
+// has announced to all that something is gone. Of one that had begun before, on another server than that of the batch, those who
+// follow it have heard before there was anything to miss.
+func (a *acceptedBatch) missing(s state, asked time.Time) bool {
+	if a == nil || s.epoch == "" || s.batch >= a.number || s.batch == 0 && a.at <= s.forgot {
+		return false
+	}
+	age := s.now.Sub(s.since)
+	return a.epoch == s.epoch || age < 0 || age > asked.Sub(a.heard)
 }
 
 // accepted notes what was accepted last of a producer.

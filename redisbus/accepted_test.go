@@ -182,3 +182,91 @@ func TestLongestRetention(t *testing.T) {
 		t.Errorf("%d entries", n)
 	}
 }
+
+// Two servers that both take themselves for the primary, each at an epoch of its own: what the one
+// has accepted is missed by those who follow the epoch of the other, so that when its publisher comes there that one is over too,
+// unless it began later and so has announced it.
+func TestLossInAnotherEpochIsAnnounced(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name                 string
+		announced, publishes bool // the node goes on publishing before it follows
+	}{{"while it publishes", false, true}, {"while it is quiet", false, false}, {"it was announced", true, true}} {
+		announced, publishes := c.announced, c.publishes
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var l *log
+			var first backplane.Position
+			s := newSplit(t, func(c *redis.Client) {
+				l = openFor(t, c, time.Minute)
+				first = mustPublish(t, l, "node", 1)
+			})
+			other := openFor(t, s.onNew, time.Minute)
+			newEpoch := func(l *log, old string) backplane.Bounds {
+				t.Helper()
+				b, err := l.NewEpoch(t.Context(), old)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if b.Epoch == old {
+					t.Fatalf("the epoch is still %s", old)
+				}
+				return b
+			}
+			var present backplane.Bounds
+			if !announced {
+				present = newEpoch(other, first.Epoch)
+				mustPublish(t, other, "other", 1)
+			}
+			abandoned := newEpoch(l, first.Epoch)
+			accepted := mustPublish(t, l, "node", 2)
+			if accepted.Epoch != abandoned.Epoch {
+				t.Fatalf("accepted in %s, not in %s", accepted.Epoch, abandoned.Epoch)
+			}
+			if announced {
+				// That it was later is only certain of more than a call may take.
+				time.Sleep(callTimeout + 200*time.Millisecond)
+				present = newEpoch(other, first.Epoch)
+				mustPublish(t, other, "other", 1)
+			}
+			s.address.To(s.replica.Addr)
+			s.address.Cut()
+
+			follow := func(after backplane.Position, patience time.Duration) error {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				return l.Follow(ctx, after, nobody{})
+			}
+			if err := follow(abandoned.Last, 10*time.Second); !errors.Is(err, backplane.ErrEpoch) {
+				t.Fatalf("following the epoch that was given up ended with %v", err)
+			}
+			if b := newEpoch(l, abandoned.Epoch); b.Epoch != present.Epoch {
+				t.Fatalf("the epoch became %s, not %s", b.Epoch, present.Epoch)
+			}
+			if announced {
+				mustPublish(t, l, "node", 3)
+				if err := follow(present.Last, 3*time.Second); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("following the present epoch ended with %v", err)
+				}
+				return
+			}
+			if publishes {
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				defer cancel()
+				if got, err := l.Publish(ctx, batchOf("node", 3)); err == nil {
+					t.Errorf("%v was accepted in an epoch that has announced nothing", got)
+				}
+			}
+			if err := follow(present.Last, 10*time.Second); !errors.Is(err, backplane.ErrEpoch) {
+				t.Errorf("following the present epoch ended with %v", err)
+			}
+			last := newEpoch(l, present.Epoch)
+			if p := mustPublish(t, l, "node", 3); p.Epoch != last.Epoch {
+				t.Errorf("accepted in %s, not in %s", p.Epoch, last.Epoch)
+			}
+			if err := follow(last.Last, 3*time.Second); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("following the last epoch ended with %v", err)
+			}
+		})
+	}
+}

@@ -51,9 +51,10 @@ type state struct {
 	began, last uint64
 	until       time.Time // when the keys expire, unless they are renewed
 	now         time.Time
-	batch       uint64 // the newest of the producer that was asked about; 0: none is known
-	forgot      uint64 // the time of the newest batch that the server has forgotten, in microseconds
-	lost        bool   // it has not got what it, or another server, had accepted of that producer
+	since       time.Time // when the epoch began
+	batch       uint64    // the newest of the producer that was asked about; 0: none is known
+	forgot      uint64    // the time of the newest batch that the server has forgotten, in microseconds
+	lost        bool      // it has not got what it, or another server, had accepted of that producer
 }
 
 // trimLength is the length of the field trim, whose last number is forgot: see meta.lua.
@@ -66,7 +67,7 @@ func parseState(reply []any) (state, error) {
 		s := state{now: r.time()}
 		return s, r.err
 	}
-	s := state{epoch: r.text(), began: r.number(), last: r.number(), until: r.time(), now: r.time()}
+	s := state{epoch: r.text(), began: r.number(), last: r.number(), until: r.time(), now: r.time(), since: r.time()}
 	if len(r.list) > 1 {
 		if kept, _ := r.list[0].(string); kept != "" {
 			newest, _, err := parseAccepted("", kept)

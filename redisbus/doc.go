@@ -40,7 +40,7 @@
 //
 // The log:
 //
-//	meta           hash    epoch, ends and size of the log, the server that wrote last; and by
+//	meta           hash    epoch, its begin, ends and size of the log, the server that wrote last; and by
 //	                       producer: epoch, number and time of its last batch, its positions
 //	log            stream  the entries, in chunks of those that were published together;
 //	                       <number of the last>-0: e "epoch number-before ahead count", where
@@ -87,7 +87,9 @@
 //
 // A batch is only accepted by a server that is at the epoch which its node follows and that has the
 // batch which was accepted of the node before. During a failover the commands of a node may lead to another
-// server than its follower for a while: what that one accepted would be lost, and nobody told. So publishes wait
+// server than its follower for a while: what that one accepted would be lost, and nobody told. And where two servers
+// take themselves for the primary, each may come to an epoch of its own: when one is given up, its nodes find that the epoch of
+// the other began before what they miss, and so has not announced it, and they end that epoch too. So publishes wait
 // while a node moves from epoch to epoch, for a second or so; whoever uses a log without a
 // broker calls Bounds or NewEpoch when Follow has ended. One call of Follow at a time is meant for each log.
 //

@@ -34,7 +34,7 @@ func (l *log) state(ctx context.Context, c redis.UniversalClient) (state, error)
 	})
 	if err == nil {
 		l.observe(s, asked)
-		s.lost = accepted.missing(s)
+		s.lost = accepted.missing(s, asked)
 	}
 	return s, err
 }
@@ -44,19 +44,19 @@ func (l *log) leader(ctx context.Context) (state, error) { return l.state(ctx, l
 
 // glance asks for the state without the time, which costs the server one command.
 func (l *log) glance(ctx context.Context) (state, error) {
-	accepted := l.newest.Load()
+	asked, accepted := time.Now(), l.newest.Load()
 	s, err := attempt(ctx, l, stateTimeout, func(ctx context.Context) (state, error) {
 		c, release := forPipeline(l.commands)
 		defer release()
 		p := c.Pipeline() // a cache of the client's has no part in it
-		cmd := p.HMGet(ctx, l.keys.meta, "epoch", "began", "last", "until", accepted.field(), "trim")
+		cmd := p.HMGet(ctx, l.keys.meta, "epoch", "began", "last", "until", "since", accepted.field(), "trim")
 		if _, err := p.Exec(ctx); err != nil {
 			return state{}, err
 		}
 		reply := slices.Insert(cmd.Val(), 4, any(strconv.FormatInt(l.serverNow().UnixMicro(), 10)))
 		return parseState(reply)
 	})
-	s.lost = err == nil && accepted.missing(s)
+	s.lost = err == nil && accepted.missing(s, asked)
 	return s, err
 }
 

@@ -4,14 +4,16 @@
 -- ARGV  1 field of the producer  2 number of the batch  3 epoch that the node follows, or ''
 --       4 "epoch number time " of the batch of the producer that was accepted last, or '';
 --         with a space in front if its number is not lower than that of this batch
---       5 name of an epoch, should one begin, retention in us and bytes, idempotency window in us, time to live in ms
+--       5 name of an epoch, should one begin, retention in us and bytes, idempotency window in us, time to live in ms,
+--         and, where the epoch in 4 is not that in 3, how long ago that batch was accepted, at least, in us
 --       6... of each chunk of messages: key, how many, what they weigh, the messages
 --
 -- A chunk is messages that become one element of the stream: one with a key, or some without.
 -- Its messages are numbered one after the other, and the last number is the element's id.
 --
 -- Returns what is kept of the batch: "epoch number time positions". Or 0: there was a batch with a
--- higher number; or 2: this is not the epoch that the node follows; or 3: the batch that was accepted last is not here.
+-- higher number; or 2: this is not the epoch that the node follows; or {3, epoch}: the batch that was
+-- accepted last is not here, and that has not been announced to all by the epoch, which began before.
 -- Positions are words: epoch.seq, and +n if n messages from there on are meant.
 
 -- higher compares numbers in decimal digits.
@@ -26,14 +28,20 @@ local m = redis.call('HMGET', meta, 'epoch', 'last', 'server', 'size', producer)
 local here = server()
 local foreign = ARGV[3] ~= '' and ARGV[3] ~= m[1]
 
--- What the node knows to have been accepted must be here, if it was in this epoch. As a rule it is
--- the newest batch of the producer here.
+-- What the node knows to have been accepted must be here, unless this epoch has begun after that. As a rule
+-- it is the newest batch of the producer here.
 local previous, known, knowntime
 local inorder = m[5] and ARGV[4] ~= '' and string.sub(m[5], 1, #ARGV[4]) == ARGV[4]
 if not inorder then
   previous = m[5] and string.match(m[5], '^%w+ (%d+)')
   local epoch, number, at = string.match(ARGV[4], '^ ?(%w+) (%d+) (%d+) $')
-  if epoch == m[1] then known, knowntime = number, tonumber(at) end
+  local announced = not m[1] or not epoch
+  if not announced and epoch ~= m[1] then
+    local since = tonumber(redis.call('HGET', meta, 'since') or 0)
+    local ago = tonumber(string.match(ARGV[5], '^%w+ %d+ %d+ %d+ %d+ (%d+)$'))
+    announced = since <= now and now - since <= (ago or 0)
+  end
+  if not announced then known, knowntime = number, tonumber(at) end
   inorder = previous and higher(batch, previous) and not (known and higher(known, previous))
 end
 

@@ -13,7 +13,7 @@ local m = redis.call('HMGET', meta, 'epoch', 'last')
 if not m[1] then
   begin(meta, log, KEYS[3], ARGV[1], now, ttl)
 elseif m[1] == ARGV[2] then
-  redis.call('HSET', meta, 'epoch', ARGV[1], 'began', m[2])
+  redis.call('HSET', meta, 'epoch', ARGV[1], 'since', number(now), 'began', m[2])
 end
 m = redis.call('HMGET', meta, 'epoch', 'began', 'last')
 

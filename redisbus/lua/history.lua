@@ -31,7 +31,7 @@ local function begin(meta, log, marks, epoch, now, ttl)
   end
   last = number(math.max(now, last) + jump)
   redis.call('UNLINK', marks)
-  redis.call('HSET', meta, 'epoch', epoch, 'began', last, 'last', last, 'server', server(),
+  redis.call('HSET', meta, 'epoch', epoch, 'since', number(now), 'began', last, 'last', last, 'server', server(),
     'size', struct.pack(size, 0, 0, 0, 0), 'trim', struct.pack(trim, 0, 0, 0, 0, now, 0), 'until', number(now + ttl * 1000))
   redis.call('PEXPIRE', meta, ttl)
 end

@@ -1,7 +1,7 @@
 -- The rest of publish.lua: appends a batch in all cases. Variables not defined here are append.lua's.
 
 local marks, keys = KEYS[3], KEYS[4]
-local newepoch, age, bytes, window, ttl = string.match(ARGV[5], '^(%w+) (%d+) (%d+) (%d+) (%d+)$')
+local newepoch, age, bytes, window, ttl = string.match(ARGV[5], '^(%w+) (%d+) (%d+) (%d+) (%d+)')
 age, bytes, window, ttl = tonumber(age), tonumber(bytes), tonumber(window), tonumber(ttl)
 local keep = ttl * 1000 -- the records of producers
 
@@ -12,7 +12,7 @@ if previous == batch then
 end
 if previous and not higher(batch, previous) then return 0 end
 if foreign then return 2 end
-if known and previous and higher(known, previous) then return 3 end
+if known and previous and higher(known, previous) then return {3, m[1]} end
 
 if not m[1] then
   begin(meta, log, marks, newepoch, now, ttl)
@@ -23,7 +23,7 @@ local total, at = struct.unpack(size, m[4])
 local rest = redis.call('HMGET', meta, 'until', 'trim')
 local live = tonumber(rest[1])
 local trimmed, marked, markedat, oldest, swept, forgot = struct.unpack(trim, rest[2])
-if known and not previous and knowntime > forgot then return 3 end
+if known and not previous and knowntime > forgot then return {3, epoch} end
 if total == 0 then live = 0 end -- the log is about to be created
 
 local seq = math.max(now, last + 1)
@@ -84,7 +84,7 @@ for i = chunks, #ARGV, 4 do
       if highest >= limit then
         redis.call('UNLINK', log)
         epoch, live = newepoch, 0
-        redis.call('HSET', meta, 'epoch', epoch, 'began', text)
+        redis.call('HSET', meta, 'epoch', epoch, 'since', number(now), 'began', text)
       else
         flush()
         seq = highest + 1
