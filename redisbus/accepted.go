@@ -28,6 +28,20 @@ func (l *log) publishOnce(ctx context.Context, producer string, number uint64, a
 	args = slices.Clone(args) // an earlier attempt may be using them still
 	args[followedArg] = l.followed.Load().name()
 	last, known := l.lastAccepted(producer)
+	if newest := l.newest.Load(); !known && newest != nil {
+		// The node goes on under another name. What was accepted of it under the one before is not asked about again.
+		s, err := l.leader(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if s.lost {
+			l.lost.Store(&s.epoch)
+			if args[followedArg] != "" {
+				l.look()
+				return nil, errLacks
+			}
+		}
+	}
 	if known {
 		args[acceptedArg] = last.before(number)
 		if last.epoch != args[followedArg] {

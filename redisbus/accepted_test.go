@@ -189,9 +189,10 @@ func TestLongestRetention(t *testing.T) {
 func TestLossInAnotherEpochIsAnnounced(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name                 string
-		announced, publishes bool // the node goes on publishing before it follows
-	}{{"while it publishes", false, true}, {"while it is quiet", false, false}, {"it was announced", true, true}} {
+		name      string
+		announced bool
+		publishes string // as whom the node goes on publishing before it follows
+	}{{"while it publishes", false, "node"}, {"under another name", false, "node2"}, {"while it is quiet", false, ""}, {"it was announced", true, ""}} {
 		announced, publishes := c.announced, c.publishes
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -250,10 +251,10 @@ func TestLossInAnotherEpochIsAnnounced(t *testing.T) {
 				}
 				return
 			}
-			if publishes {
+			if publishes != "" {
 				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 				defer cancel()
-				if got, err := l.Publish(ctx, batchOf("node", 3)); err == nil {
+				if got, err := l.Publish(ctx, batchOf(publishes, 3)); err == nil {
 					t.Errorf("%v was accepted in an epoch that has announced nothing", got)
 				}
 			}
@@ -270,3 +271,30 @@ func TestLossInAnotherEpochIsAnnounced(t *testing.T) {
 		})
 	}
 }
+
+// An epoch of which it is not known when it began can be followed.
+func TestEpochWithoutBegin(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "redis-7.0")
+	client := server.Client()
+	defer client.Close()
+	l := openFor(t, client, time.Minute)
+	at := mustPublish(t, l, "node", 1)
+	if err := client.HDel(t.Context(), l.keys.meta, "since").Err(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	linked := make(chan error, 10)
+	if err := l.Follow(ctx, at, links(linked)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Follow ended with %v", err)
+	}
+	if err := <-linked; err != nil {
+		t.Errorf("it was not in touch: %v", err)
+	}
+}
+
+type links chan error
+
+func (links) Page(backplane.Page) {}
+func (l links) Link(err error)    { l <- err }

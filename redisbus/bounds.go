@@ -67,8 +67,13 @@ func parseState(reply []any) (state, error) {
 		s := state{now: r.time()}
 		return s, r.err
 	}
-	s := state{epoch: r.text(), began: r.number(), last: r.number(), until: r.time(), now: r.time(), since: r.time()}
-	if len(r.list) > 1 {
+	s := state{epoch: r.text(), began: r.number(), last: r.number(), until: r.time(), now: r.time()}
+	if len(r.list) > 2 {
+		if r.list[0] != nil { // or it is not known when the epoch began: long ago
+			s.since = r.time()
+		} else {
+			r.list = r.list[1:]
+		}
 		if kept, _ := r.list[0].(string); kept != "" {
 			newest, _, err := parseAccepted("", kept)
 			if err != nil {

@@ -111,17 +111,3 @@ func temporary(err error) bool {
 	}
 	return strings.Contains(text, "READONLY You can't write")
 }
-
-// until is a context with a deadline that it only tells: it does not end then. That is enough for a command that
-// has a connection, and costs no timer.
-type until struct {
-	context.Context
-	deadline time.Time
-}
-
-func (u until) Deadline() (time.Time, bool) {
-	if d, ok := u.Context.Deadline(); ok && d.Before(u.deadline) {
-		return d, true
-	}
-	return u.deadline, true
-}

@@ -28,7 +28,7 @@ const (
 // time; see [WithReplicas].
 var ErrReplicas = errors.New("redisbus: too few replicas confirmed")
 
-// Publish implements [backplane.Log]. When ctx ends while the server is silent it may take 200 ms to return.
+// Publish implements [backplane.Log]. When ctx ends while the server is silent it may take a second to return.
 func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Position, error) {
 	size, err := validBatch(b)
 	if err != nil {
@@ -76,8 +76,6 @@ func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Posit
 const (
 	// quickReply is how soon a server has answered that publishHere asks.
 	quickReply = 20 * time.Millisecond
-	// quickTimeout is how long it is given. For that long a caller is held whose context ends meanwhile.
-	quickTimeout = 200 * time.Millisecond
 	// quickBytes is how large a batch may be.
 	quickBytes = 256 << 10
 )
@@ -85,13 +83,16 @@ const (
 var errNotHere = errors.New("redisbus: this is for a worker")
 
 // publishHere publishes in the goroutine of the caller, which saves two changes of goroutines, if the server has
-// answered quickly of late. What fails here is to be repeated by a worker.
+// answered quickly of late. If it does not now, a caller whose context ends is held for callTimeout at most. What fails here
+// is to be repeated by a worker.
 func (l *log) publishHere(ctx context.Context, size int, publish func(context.Context) ([]any, error)) ([]any, error) {
 	if !l.quick.Load() || size > quickBytes || l.bus.opts.replicas > 0 {
 		return nil, errNotHere
 	}
 	start := time.Now()
-	reply, err := publish(until{ctx, start.Add(quickTimeout)})
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	reply, err := publish(ctx)
 	l.quick.Store(err == nil && time.Since(start) < quickReply)
 	return reply, err
 }

@@ -84,6 +84,9 @@ func (f *follower) check(ctx context.Context) {
 			ask = f.log.leader // for the time
 		}
 		s, err := ask(ctx)
+		if err == nil && f.log.gone(s, at, acked) {
+			s, err = f.log.leader(ctx) // which is exact
+		}
 		if err != nil {
 			f.log.reload(ctx)
 			continue // the reader notices by itself if it is cut off too
