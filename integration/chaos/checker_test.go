@@ -69,6 +69,9 @@ func TestReports(t *testing.T) {
 		return Record{Kind: Fault, Node: "bus", At: at, Note: "failover" + healed}
 	}
 	opened := func(session string, at float64) Record { return Record{Kind: Opened, Session: session, At: at} }
+	served := Record{Kind: Served, Session: "2", Node: "a"}
+	back := Record{Kind: Fault, Node: "a", At: 12, Note: cut.Note + healed}
+	dies := func(at float64) Record { return Record{Kind: Fault, Node: "a", At: at, Note: killed.Note} }
 	for name, c := range map[string]struct {
 		history []Record
 		forgets bool
@@ -78,6 +81,9 @@ func TestReports(t *testing.T) {
 		"registration lost":     {history: []Record{ended("1", "a", 1), failover, opened("2", 11), healedAt(12)}, forgets: true},
 		"registered before":     {history: []Record{ended("1", "a", 1), opened("2", 5), failover, healedAt(12)}, forgets: true, want: "session 2 of joe"},
 		"the bus keeps all":     {history: []Record{ended("1", "a", 1), failover, opened("2", 11), healedAt(12)}, want: "session 2 of joe"},
+		"nobody heard of it":    {history: []Record{ended("1", "a", 1), cut, opened("2", 11), served, back, dies(13)}},
+		"it could be told":      {history: []Record{ended("1", "a", 1), cut, opened("2", 11), served, back, dies(15)}, want: "session 2 of joe"},
+		"it came before":        {history: []Record{ended("1", "a", 1), opened("2", 9), served, cut, back, dies(13)}, want: "session 2 of joe"},
 		"one is missing":        {history: []Record{ended("1", "a", 1)}, want: "session 2 of joe has ended, and nobody said so"},
 		"twice":                 {history: []Record{ended("1", "a", 1), ended("2", "a", 1), ended("1", "b", 2)}, want: "session 1 was reported 2 times"},
 		"twice, died inside":    {history: []Record{ended("1", "a", 9.9), ended("2", "a", 1), killed, ended("1", "b", 20)}},

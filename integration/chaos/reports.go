@@ -47,16 +47,20 @@ const demotion = 13
 // of the sessions, which are given with their clients, is reported exactly once, and no
 // session twice. A replica that dies inside its callback, or is taken for dead there,
 // may cause a second report; a bus that forgets what it has accepted can forget a
-// session that came while it failed over, or that the end of one was reported.
+// session that came while it failed over, or that the end of one was reported. Of a session that came to a
+// replica which was cut off from the bus, and which died before it was back for long enough, nobody else ever heard.
 func CheckReports(history []Record, sessions map[string]string, forgets bool) (problems []string) {
 	reports := map[string][]Record{}
 	opened := map[string]float64{}
+	served := map[string]string{} // by which replica
 	for _, r := range history {
 		switch r.Kind {
 		case Ended:
 			reports[r.Session] = append(reports[r.Session], r)
 		case Opened:
 			opened[r.Session] = r.At
+		case Served:
+			served[r.Session] = r.Node
 		}
 	}
 	broken := outages(history)
@@ -71,8 +75,18 @@ func CheckReports(history []Record, sessions map[string]string, forgets bool) (p
 		at, known := opened[session]
 		return forgets && known && slices.ContainsFunc(broken, func(o outage) bool { return o.bus && o.from <= at && at <= o.to })
 	}
+	unheard := func(session string) bool {
+		at, known := opened[session]
+		node := served[session]
+		return known && slices.ContainsFunc(broken, func(cut outage) bool {
+			return cut.fromBus && cut.node == node && cut.from <= at && at <= cut.to &&
+				slices.ContainsFunc(broken, func(o outage) bool {
+					return o.death && o.node == node && o.from >= at && o.from <= cut.to+settleTime
+				})
+		})
+	}
 	for session, client := range sessions {
-		if len(reports[session]) == 0 && !forgotten(session) {
+		if len(reports[session]) == 0 && !forgotten(session) && !unheard(session) {
 			problems = append(problems, fmt.Sprintf("session %s of %s has ended, and nobody said so", session, client))
 		}
 	}
@@ -112,6 +126,7 @@ type outage struct {
 	node     string
 	bus      bool
 	death    bool // of its process
+	fromBus  bool // it was cut off from the bus
 	from, to float64
 }
 
@@ -140,6 +155,7 @@ func outages(history []Record) (all []outage) {
 func outageOf(fault Record, from, to float64) outage {
 	return outage{
 		node: fault.Node, bus: len(fault.Node) > 1 && fault.Note != "rolled", // replicas are single letters
-		death: strings.HasPrefix(fault.Note, "killed"), from: from, to: to,
+		death: strings.HasPrefix(fault.Note, "killed"), fromBus: strings.HasPrefix(fault.Note, "cut off from the bus"),
+		from: from, to: to,
 	}
 }
