@@ -34,37 +34,42 @@ func (l *log) publishOnce(ctx context.Context, producer string, number uint64, a
 		if err != nil {
 			return nil, err
 		}
-		if s.lost {
-			l.lost.Store(&s.epoch)
-			if args[followedArg] != "" {
-				l.look()
-				return nil, errLacks
-			}
+		if s.lost && l.misses(s.epoch, args) {
+			return nil, errLacks
 		}
 	}
 	if known {
 		args[acceptedArg] = last.before(number)
 		if last.epoch != args[followedArg] {
-			args[limitsArg] = fmt.Sprint(args[limitsArg], " ", last.ago().Microseconds())
+			args[limitsArg] = fmt.Sprint(args[limitsArg], " ", time.Since(last.heard).Microseconds())
 		}
 	}
 	reply, err := l.send(ctx, args)
 	if err == nil && reply[0] == int64(3) && len(reply) == 2 {
 		epoch, _ := reply[1].(string)
-		l.lost.Store(&epoch)
-		if args[followedArg] != "" {
-			l.look()
-			return nil, errLacks // until the node has moved to another epoch
+		if l.misses(epoch, args) {
+			return nil, errLacks
 		}
 		args = slices.Clone(args)
 		args[acceptedArg] = ""
-		reply, err = l.send(ctx, args) // nobody follows yet; who does will be told
+		reply, err = l.send(ctx, args)
 	}
 	if err == nil && reply[0] == int64(2) {
 		l.look()
 		return nil, errOtherEpoch
 	}
 	return reply, err
+}
+
+// misses notes that something is gone of what an epoch should have. It reports whether a publish has to wait until the node has
+// moved to another one; while nobody follows it need not, and who does later will be told.
+func (l *log) misses(epoch string, args []any) bool {
+	l.lost.Store(&epoch)
+	if args[followedArg] == "" {
+		return false
+	}
+	l.look()
+	return true
 }
 
 func (l *log) send(ctx context.Context, args []any) ([]any, error) {
@@ -100,9 +105,6 @@ func (a *acceptedBatch) field() string {
 }
 
 func producerField(producer string) string { return "by " + producer }
-
-// ago is how long ago the batch was accepted, at least.
-func (a *acceptedBatch) ago() time.Duration { return time.Since(a.heard) }
 
 // before returns what publish.lua is told of the batch when another one with a number is published: what servers
 // remember of it, up to its positions, and a mark if the number is not a higher one.

@@ -32,6 +32,15 @@ func openFor(t *testing.T, client *redis.Client, age time.Duration) *log {
 	return open.(*log)
 }
 
+// openAlone opens a log on a server of the test's own, and returns it with the server and a client.
+func openAlone(t *testing.T) (*log, *redistest.Server, *redis.Client) {
+	t.Helper()
+	server := redistest.Start(t, "redis-7.0")
+	client := server.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	return openFor(t, client, time.Minute), server, client
+}
+
 func batchOf(producer string, number uint64) backplane.Batch {
 	return backplane.Batch{Producer: producer, Number: number, Messages: []backplane.Message{{Data: []byte("x")}}}
 }
@@ -115,10 +124,8 @@ func TestLossIsFoundWithoutTheReply(t *testing.T) {
 // A server that has forgotten what is old has not lost it.
 func TestForgottenIsNotLost(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, "redis-7.0")
-	client := server.Client()
-	defer client.Close()
-	quiet, busy := openFor(t, client, time.Minute), openFor(t, client, time.Minute)
+	quiet, _, client := openAlone(t)
+	busy := openFor(t, client, time.Minute)
 	at := mustPublish(t, quiet, "quiet", 1)
 	busy.limits = limits(busy.cfg, time.Second) // it forgets sooner
 	ctx, cancel := context.WithCancel(t.Context())
@@ -275,10 +282,7 @@ func TestLossInAnotherEpochIsAnnounced(t *testing.T) {
 // An epoch of which it is not known when it began can be followed.
 func TestEpochWithoutBegin(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, "redis-7.0")
-	client := server.Client()
-	defer client.Close()
-	l := openFor(t, client, time.Minute)
+	l, _, client := openAlone(t)
 	at := mustPublish(t, l, "node", 1)
 	if err := client.HDel(t.Context(), l.keys.meta, "since").Err(); err != nil {
 		t.Fatal(err)

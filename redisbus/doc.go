@@ -67,7 +67,7 @@
 //
 // The scripts that work on them stand in lua/, each with a comment that says what it takes and
 // returns. All of their keys are declared. Each script begins with what it needs of
-// common.lua, meta.lua, history.lua and register.lua.
+// common.lua, meta.lua, history.lua and register.lua; append.lua is the beginning of publish.lua.
 //
 // # How history is kept honest
 //
@@ -87,11 +87,13 @@
 //
 // A batch is only accepted by a server that is at the epoch which its node follows and that has the
 // batch which was accepted of the node before. During a failover the commands of a node may lead to another
-// server than its follower for a while: what that one accepted would be lost, and nobody told. And where two servers
-// take themselves for the primary, each may come to an epoch of its own: when one is given up, its nodes find that the epoch of
-// the other began before what they miss, and so has not announced it, and they end that epoch too. So publishes wait
+// server than its follower for a while: what that one accepted would be lost, and nobody told. So publishes wait
 // while a node moves from epoch to epoch, for a second or so; whoever uses a log without a
 // broker calls Bounds or NewEpoch when Follow has ended. One call of Follow at a time is meant for each log.
+//
+// Where two servers take themselves for the primary, each may come to an epoch of its own. When one is given
+// up, its nodes find that the epoch of the other began before what they miss, and so has not announced it: they end
+// that epoch too.
 //
 // Elements of the stream that no node has written are skipped, counted
 // ([Bus.ForeignEntries]) and reported ([WithLogger]).

@@ -6,20 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/sseplane/sseplane/backplane"
-	"github.com/sseplane/sseplane/redisbus/internal/redistest"
 )
 
 // A server that is at another epoch than the node's takes nothing of it, neither where it is
 // asked nor later; when the node has moved there, the same batch is accepted once.
 func TestPublishGoesWhereTheNodeFollows(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, "redis-7.0")
-	client := redis.NewClient(&redis.Options{Addr: server.Addr})
-	defer client.Close()
-	l := openFor(t, client, time.Minute)
+	l, server, client := openAlone(t)
 	batch := func(number uint64) backplane.Batch { return batchOf("node", number) }
 	entries := func() int64 { return client.XLen(t.Context(), l.keys.log).Val() }
 	first, err := l.Publish(t.Context(), batch(1))

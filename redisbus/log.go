@@ -33,9 +33,9 @@ type log struct {
 	commands redis.UniversalClient
 	release  func()
 
-	// closing ends with ErrClosed as its cause when Close is called.
+	// closing ends when Close is called.
 	closing context.Context
-	close   context.CancelCauseFunc
+	close   context.CancelFunc
 	// mu guards closed, batches, and work against being waited for while it grows.
 	mu      sync.Mutex
 	closed  bool
@@ -66,7 +66,7 @@ func newLog(b *Bus, cfg backplane.Config) *log {
 	l.ttl = min(l.ttl+l.ttl/4, maxTTL)
 	l.limits = limits(cfg, l.ttl)
 	l.commands, l.release = commandClient(b.client)
-	l.closing, l.close = context.WithCancelCause(context.Background())
+	l.closing, l.close = context.WithCancel(context.Background())
 	l.collects.calls = make(map[string]uint64)
 	return l
 }
@@ -94,7 +94,7 @@ func (l *log) Close(ctx context.Context) error {
 	if again {
 		return nil
 	}
-	l.close(backplane.ErrClosed)
+	l.close()
 	l.release()
 	done := make(chan struct{})
 	go func() { // ends with the last call, which ends by its own timeout
@@ -144,10 +144,10 @@ func do[T any](ctx context.Context, l *log, what string, timeout time.Duration, 
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
-			wait.Stop()
-			return zero, l.failed(ctx, what, err)
 		case <-l.closing.Done():
-			wait.Stop()
+		}
+		wait.Stop()
+		if l.ended(ctx) != nil {
 			return zero, l.failed(ctx, what, err)
 		}
 		pause = min(2*pause, 200*time.Millisecond)

@@ -42,12 +42,13 @@ func (l *log) Publish(ctx context.Context, b backplane.Batch) ([]backplane.Posit
 	args := l.publishArgs(b, size)
 	timeout := callTimeout + time.Duration(size>>20)*100*time.Millisecond + l.bus.opts.replicaWait
 	publish := func(ctx context.Context) ([]any, error) { return l.publishOnce(ctx, b.Producer, b.Number, args) }
+	start := time.Now()
 	reply, err := l.publishHere(ctx, size, publish)
 	if err != nil {
-		start := time.Now()
+		start = time.Now()
 		reply, err = do(ctx, l, "publish", timeout, publish)
-		l.quick.Store(err == nil && time.Since(start) < quickReply)
 	}
+	l.quick.Store(err == nil && time.Since(start) < quickReply)
 	if err != nil {
 		if strings.Contains(err.Error(), "invalid bulk length") || strings.Contains(err.Error(), "too large to be stored") {
 			return nil, fmt.Errorf("%w: %w", backplane.ErrTooLarge, err)
@@ -89,12 +90,9 @@ func (l *log) publishHere(ctx context.Context, size int, publish func(context.Co
 	if !l.quick.Load() || size > quickBytes || l.bus.opts.replicas > 0 {
 		return nil, errNotHere
 	}
-	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	reply, err := publish(ctx)
-	l.quick.Store(err == nil && time.Since(start) < quickReply)
-	return reply, err
+	return publish(ctx)
 }
 
 func validBatch(b backplane.Batch) (size int, _ error) {

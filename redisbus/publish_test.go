@@ -5,18 +5,13 @@ import (
 	"errors"
 	"testing"
 	"time"
-
-	"github.com/sseplane/sseplane/redisbus/internal/redistest"
 )
 
 // A caller whose context ends is not held up for long by a server that answered quickly until it stopped,
 // and what it repeats is accepted once.
 func TestCallerIsHeldShortly(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, "redis-7.0")
-	client := server.Client()
-	defer client.Close()
-	l := openFor(t, client, time.Minute)
+	l, server, client := openAlone(t)
 	mustPublish(t, l, "node", 1)
 	for range 100 { // until one reply was quick
 		if l.quick.Load() {

@@ -85,7 +85,14 @@ func (b *tab) run(action chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	if _, err := chromedp.Run(ctx, action); err != nil {
+	_, err := chromedp.Run(ctx, action)
+	b.must(err)
+}
+
+// must ends the test at an error, with a screenshot.
+func (b *tab) must(err error) {
+	b.t.Helper()
+	if err != nil {
 		b.shot("failed")
 		b.t.Fatal(err)
 	}
@@ -104,14 +111,10 @@ func (b *tab) load(action chromedp.Action[chromedp.Void]) {
 	for {
 		b.interrupted.Store(false)
 		_, err := chromedp.Run(ctx, action)
-		if b.interrupted.Load() && ctx.Err() == nil {
-			continue
+		if !b.interrupted.Load() || ctx.Err() != nil {
+			b.must(err)
+			return
 		}
-		if err != nil {
-			b.shot("failed")
-			b.t.Fatal(err)
-		}
-		return
 	}
 }
 

@@ -240,6 +240,9 @@ func logs(c testcontainers.Container) (string, error) {
 	return text.String(), err
 }
 
+// Tail returns the end of what it has written, for a message.
+func (c *Container) Tail() string { return tail(c.container) }
+
 // tail returns the end of what a container has written, for a message.
 func tail(c testcontainers.Container) string {
 	text, err := logs(c)

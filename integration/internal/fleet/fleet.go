@@ -70,8 +70,7 @@ func Start(t testing.TB, startBus bus.Start, replicas int, flags ...string) *Fle
 	})
 	t.Cleanup(func() {
 		if t.Failed() {
-			text, _ := f.Balancer.Logs()
-			t.Logf("the end of what nginx wrote:\n%s", text[max(0, len(text)-4000):])
+			t.Logf("the end of what nginx wrote:\n%s", f.Balancer.Tail())
 		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
