@@ -83,6 +83,7 @@ func TestResume(t *testing.T) {
 	ok(t, "POST", url+"/publish/news", "1")
 	seen := next(t, events)
 	hangUp()
+	eventually(t, "it is gone", func() bool { return len(ok(t, "GET", url+"/presence", "").([]any)) == 0 })
 	ok(t, "POST", url+"/publish/news", "2")
 	for name, again := range map[string]func() string{
 		"header": func() string { e, _, _ := open(t, url+"/events?topic=news", seen.ID); return next(t, e).Data },
